@@ -1,0 +1,140 @@
+"""Frozen, strict configurations, read from TOML and changed by `key=value` overrides.
+
+Every section of a run is a subclass of `Config`. A field made with `runtime()` changes how fast a result is
+reached, never the result, so it takes no part in the key of an artefact (`fingerprint_fields`).
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import pydantic
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from hnlmrec.errors import ConfigError, MissingFileError, did_you_mean
+
+_RUNTIME: dict[str, JsonValue] = {"runtime": True}
+
+
+class Config(BaseModel):
+    """Base of every configuration section: frozen, strict, no unknown keys."""
+
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=()
+    )
+
+
+C = TypeVar("C", bound=Config)
+
+
+def runtime(default: Any, **constraints: Any) -> Any:
+    """Declare a field that changes speed but not results. Takes the constraints of `pydantic.Field`."""
+    return Field(default, json_schema_extra=_RUNTIME, **constraints)
+
+
+def fingerprint_fields(config: Config) -> dict[str, Any]:
+    """Return the config as JSON values, without its runtime fields (at any depth)."""
+    values = config.model_dump(mode="json")
+    for name, field in type(config).model_fields.items():
+        nested = getattr(config, name)
+        if field.json_schema_extra == _RUNTIME:
+            del values[name]
+        elif isinstance(nested, Config):
+            values[name] = fingerprint_fields(nested)
+        elif isinstance(nested, tuple) and any(isinstance(item, Config) for item in nested):
+            values[name] = [fingerprint_fields(item) for item in nested]
+    return values
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file; a missing or malformed one raises an error that names it."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise MissingFileError(f"there is no configuration file {path}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}.") from None
+
+
+def apply_overrides(values: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """Return `values` with each `a.b.c=value` set; the value is read as TOML, else taken as a string."""
+    result: dict[str, Any] = json.loads(json.dumps(values, default=str))
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        if not separator or not all(part.strip() for part in key.split(".")):
+            raise ConfigError(f"override {override!r} is not of the form KEY=VALUE, for example seed=7.")
+        *parents, last = (part.strip() for part in key.split("."))
+        section = result
+        for parent in parents:
+            section = section.setdefault(parent, {})
+            if not isinstance(section, dict):
+                raise ConfigError(f"override {override!r}: {parent!r} is a value, not a section.")
+        section[last] = _override_value(text.strip())
+    return result
+
+
+def build(kind: type[C], values: Mapping[str, Any], *, where: str = "the configuration") -> C:
+    """Validate `values` into a config; every problem is reported in one error.
+
+    Args:
+        kind: the config class.
+        values: nested values as TOML gives them.
+        where: what the values came from, for the message.
+
+    Raises:
+        ConfigError: with a line for each unknown key or bad value.
+    """
+    try:
+        # By way of JSON: its strict mode takes a list for a tuple and a string for a date, as TOML has them.
+        return kind.model_validate_json(json.dumps(values, default=str))
+    except pydantic.ValidationError as error:
+        lines = [_describe(kind, problem) for problem in error.errors(include_url=False)]
+        raise ConfigError(f"{where} is not valid:\n" + "\n".join(f"  - {line}" for line in lines)) from None
+
+
+def to_toml(config: Config) -> str:
+    """Write a config as TOML that `read_toml` and `build` turn into the same config."""
+    return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
+
+
+def _override_value(text: str) -> Any:
+    try:
+        return json.loads(json.dumps(tomllib.loads(f"value = {text}")["value"], default=str))
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _describe(kind: type[Config], problem: Any) -> str:
+    location = problem["loc"]
+    name = ".".join(str(part) for part in location) or "(top level)"
+    if problem["type"] == "extra_forbidden":
+        known = _known_fields(kind, location[:-1])
+        return f"{name}: unknown key{did_you_mean(str(location[-1]), known)} Known here: {', '.join(known)}."
+    given = "" if problem["type"] == "missing" else f" (given: {problem['input']!r})"
+    return f"{name}: {problem['msg']}{given}"
+
+
+def _known_fields(kind: type[Config], location: Iterable[str | int]) -> list[str]:
+    classes = [kind]
+    for part in location:
+        fields = [c.model_fields[part].annotation for c in classes if part in c.model_fields]
+        if fields:
+            classes = [found for annotation in fields for found in _config_classes(annotation)]
+        else:  # pydantic names the chosen member of a union by its tag, or an item of a tuple by its place
+            classes = [c for c in classes if _tag(c) == part] or classes
+    return sorted({name for c in classes for name in c.model_fields})
+
+
+def _config_classes(annotation: Any) -> list[type[Config]]:
+    if isinstance(annotation, type) and issubclass(annotation, Config):
+        return [annotation]
+    return [found for argument in get_args(annotation) for found in _config_classes(argument)]
+
+
+def _tag(kind: type[Config]) -> Any:
+    return kind.model_fields["name"].default if "name" in kind.model_fields else None

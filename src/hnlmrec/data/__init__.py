@@ -1,0 +1,1 @@
+"""Interactions, embeddings and negatives as tables; readers and preparation of raw data."""

@@ -1,0 +1,107 @@
+"""What every embedding model is to the trainer, the samplers and the evaluation."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from hnlmrec.config import Config
+from hnlmrec.data.interactions import InteractionDataset
+
+
+class ModelConfig(Config):
+    """Fields that every embedding model has."""
+
+    embedding_size: int = Field(64, ge=1)
+    """Length d of a user's or an item's vector."""
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """What a model has made of its parameters: the score of (u, i) is the dot product of their rows.
+
+    Attributes:
+        users: [n_users, d].
+        items: [n_items, d].
+        user_layers: layer outputs 0 … L, each [n_users, d], where the model has layers (samplers that mix layer
+            by layer, as MixGCF does, read them); () where it has none.
+        item_layers: likewise, each [n_items, d].
+    """
+
+    users: Tensor
+    items: Tensor
+    user_layers: tuple[Tensor, ...] = ()
+    item_layers: tuple[Tensor, ...] = ()
+
+    def detach(self) -> Embeddings:
+        """Return the same values, cut off from the graph."""
+        return Embeddings(
+            self.users.detach(),
+            self.items.detach(),
+            tuple(layer.detach() for layer in self.user_layers),
+            tuple(layer.detach() for layer in self.item_layers),
+        )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's positives: user numbers and item numbers, int64 [B] each."""
+
+    users: Tensor
+    positives: Tensor
+
+
+class CFModel(nn.Module, ABC):
+    """A collaborative filtering model that ends in one vector for each user and item.
+
+    Args:
+        dataset: its train split is the only one read.
+        config: an instance of the class's own `Config`.
+        generator: for the random initial values and for whatever the model draws while training.
+        initial: (users [n_users, d], items [n_items, d]) to start from in place of random values.
+    """
+
+    Config: ClassVar[type[ModelConfig]]
+    user_embedding: nn.Parameter  # [n_users, d]
+    item_embedding: nn.Parameter  # [n_items, d]
+
+    def __init__(
+        self,
+        dataset: InteractionDataset,
+        config: ModelConfig,
+        *,
+        generator: torch.Generator,
+        initial: tuple[Tensor, Tensor] | None = None,
+    ) -> None:
+        super().__init__()
+        self.generator = generator
+        shapes = (dataset.n_users, config.embedding_size), (dataset.n_items, config.embedding_size)
+        if initial is None:
+            initial = xavier_uniform(shapes[0], generator), xavier_uniform(shapes[1], generator)
+        for vectors, shape in zip(initial, shapes, strict=True):
+            if vectors.shape != shape:
+                raise ValueError(f"initial vectors have shape {tuple(vectors.shape)}, expected {shape}.")
+        self.user_embedding, self.item_embedding = (nn.Parameter(vectors.clone()) for vectors in initial)
+
+    @abstractmethod
+    def propagate(self) -> Embeddings:
+        """Return the vectors of all users and items, with gradient."""
+
+    def ego_embeddings(self) -> Embeddings:
+        """Return the layer-0 vectors, which the L2 term is taken on."""
+        return Embeddings(self.user_embedding, self.item_embedding)
+
+    def auxiliary_loss(self, batch: Batch) -> Tensor | None:
+        """Return the model's own term (self-supervised, say), already weighted; None where it has none."""
+        return None
+
+
+def xavier_uniform(shape: tuple[int, int], generator: torch.Generator) -> Tensor:
+    """Return U(-a, a) with a = sqrt(6 / (rows + columns)) (Glorot and Bengio, 2010)."""
+    bound = (6.0 / sum(shape)) ** 0.5
+    return torch.empty(shape, device=generator.device).uniform_(-bound, bound, generator=generator)

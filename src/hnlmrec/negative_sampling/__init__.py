@@ -1,0 +1,1 @@
+"""Negative samplers, one file each."""
