@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -88,7 +89,7 @@ class ArtifactStore:
             StorageError: the disk is full or the folder cannot be written. What was made so far stays.
         """
         final = self.path(stage, key)
-        with _storage_errors(final), _claim(final) as partial:
+        with storage_errors(final), _claim(final) as partial:
             work = WorkingFolder(partial)
             yield work
             facts = {"stage": stage, "key": key, **work.facts, "sha256": _payload_digests(partial)}
@@ -140,8 +141,8 @@ def _claim(final: Path) -> Iterator[Path]:
         if _lock(shared, stack):
             yield shared
         else:  # another process is making the same artefact at this moment
-            private = final.with_name(f"{final.name}.partial-{os.getpid()}")
-            private.mkdir()
+            private = Path(tempfile.mkdtemp(prefix=f"{final.name}.partial-", dir=final.parent))
+            private.chmod(0o755)  # mkdtemp makes private folders
             stack.callback(shutil.rmtree, private, ignore_errors=True)
             yield private
 
@@ -173,7 +174,8 @@ def _commit(partial: Path, final: Path) -> None:
 
 
 @contextmanager
-def _storage_errors(path: Path) -> Iterator[None]:
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn the errors of a full disk, or of a folder that may not be written, into StorageError."""
     try:
         yield
     except OSError as error:
