@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from hnlmrec.alignment import SemanticProjector
 from hnlmrec.config import Config
+from hnlmrec.data.embeddings import HardNegativeTable
 from hnlmrec.data.interactions import InteractionDataset
+from hnlmrec.errors import ConfigError
 from hnlmrec.models.base import Embeddings
 
 
@@ -49,10 +54,46 @@ class Negatives:
         return embeddings.items[self.items]
 
 
+@dataclass(frozen=True, eq=False)
+class SamplerResources:
+    """What samplers are built from; most need the data set alone.
+
+    Attributes:
+        dataset: only its train split is read.
+        embedding_size: length d of the model's embeddings (of one layer's, where it has layers).
+        hard_negatives: generated negatives, for the semantic sampler and its ablations.
+        projector: from text vectors to the CF space, for the same.
+        item_vectors: [n_items, d_text], text vectors of all items in the order of their numbers, a row of
+        zeros for
+            an item without text; what a trainable projector learns its alignment on.
+    """
+
+    dataset: InteractionDataset
+    embedding_size: int
+    hard_negatives: HardNegativeTable | None = None
+    projector: SemanticProjector | None = None
+    item_vectors: npt.NDArray[np.floating[Any]] | None = None
+
+    def require(self, sampler: str, *names: str) -> None:
+        """Check that resources are there.
+
+        Raises:
+            ConfigError: names all that are missing, and where they come from.
+        """
+        missing = [name.replace("_", " ") for name in names if getattr(self, name) is None]
+        if missing:
+            raise ConfigError(
+                f"the sampler {sampler!r} needs {' and '.join(missing)}, which this run does not have. They come "
+                "from the text stages (profiles, hard_negatives, encode): use `hnlmrec run`, or choose a sampler "
+                "that needs interactions only, such as 'uniform' or 'dns'."
+            )
+
+
 class NegativeSampler(nn.Module, ABC):
     """Draws negatives for (user, positive) pairs; never an item of the user's train split.
 
-    State that a resumed run needs (memories, schedules) is in buffers, so that `state_dict` holds it.
+    State that a resumed run needs (memories, counts) is in buffers, so that `state_dict` holds it. It is saved
+    between epochs, and `start_epoch` is called after it is loaded.
 
     Args:
         dataset: its train split is the only one read.
@@ -60,11 +101,25 @@ class NegativeSampler(nn.Module, ABC):
     """
 
     Config: ClassVar[type[SamplerConfig]]
+    uses_embeddings: ClassVar[bool] = True
+    """False where the sampler reads no embeddings: the model then makes the vectors of the batch alone. What is
+    passed as `embeddings` are layer-0 vectors in that case, and `auxiliary_loss` is not called."""
+    uses_layers: ClassVar[bool] = False
+    """True where the sampler reads `user_layers` and `item_layers`, which cost extra."""
 
     def __init__(self, dataset: InteractionDataset, config: SamplerConfig) -> None:
         super().__init__()
         self.n_negatives = config.n_negatives
         self.n_items = dataset.n_items
+
+    @classmethod
+    def build(cls, resources: SamplerResources, config: SamplerConfig) -> Self:
+        """Make the sampler from what a run has.
+
+        Raises:
+            ConfigError: a resource that this sampler needs is missing.
+        """
+        return cls(resources.dataset, config)
 
     @abstractmethod
     def sample(self, users: Tensor, positives: Tensor, embeddings: Embeddings, rng: torch.Generator) -> Negatives:

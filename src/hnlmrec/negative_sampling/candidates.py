@@ -1,4 +1,4 @@
-"""Uniform draws outside a user's train items, without rejection: the start of every sampler.
+"""Uniform draws outside a user's train items, without rejection: the start of most samplers.
 
 A user with the sorted history h_0 < h_1 < … has N - |h| items left. The r-th of them is
 
@@ -13,10 +13,13 @@ from __future__ import annotations
 import numba
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from hnlmrec.data.interactions import Interactions
+from hnlmrec.data.interactions import InteractionDataset, Interactions
 from hnlmrec.errors import DataError
+from hnlmrec.negative_sampling.base import NegativeSampler, SamplerConfig
+from hnlmrec.negative_sampling.scoring import candidate_scores
 
 
 class UniformCandidates(nn.Module):
@@ -35,17 +38,20 @@ class UniformCandidates(nn.Module):
     indptr: Tensor  # int64 [n_users + 1]
     thresholds: Tensor  # int32 [n_pairs], h_k - k, ascending within a user
     keys: Tensor  # int64 [n_pairs], user * (n_items + 1) + threshold, ascending
+    pairs: Tensor  # int64 [n_pairs], user * n_items + item, ascending
 
     def __init__(self, train: Interactions) -> None:
         super().__init__()
         self.n_items = train.n_items
-        _check_that_negatives_exist(train)
+        check_that_negatives_exist(train)
         places = np.arange(len(train)) - np.repeat(train.indptr[:-1], train.degrees)
         thresholds = train.indices - places
-        keys = train.users.astype(np.int64) * (train.n_items + 1) + thresholds
+        rows = train.users.astype(np.int64)
+        keys, pairs = rows * (train.n_items + 1) + thresholds, rows * train.n_items + train.indices
         self.register_buffer("indptr", torch.from_numpy(train.indptr.copy()), persistent=False)
         self.register_buffer("thresholds", torch.from_numpy(thresholds.astype(np.int32)), persistent=False)
         self.register_buffer("keys", torch.from_numpy(keys), persistent=False)
+        self.register_buffer("pairs", torch.from_numpy(pairs), persistent=False)
 
     def draw(self, users: Tensor, n: int, rng: torch.Generator) -> Tensor:
         """Return n items for each user, independent of one another.
@@ -60,6 +66,19 @@ class UniformCandidates(nn.Module):
         """
         shape = (len(users), n)
         return self.at(users, torch.rand(shape, generator=rng, device=users.device, dtype=torch.float64))
+
+    def is_train(self, users: Tensor, items: Tensor) -> Tensor:
+        """Return which pairs are in the train split: bool, of the shape of `items`.
+
+        Args:
+            users: int64 [B].
+            items: int64 [B, n].
+        """
+        ends = self.indptr[users + 1][:, None]
+        wanted = users[:, None] * self.n_items + items
+        places = torch.searchsorted(self.pairs, wanted)
+        inside = places < ends
+        return inside & (self.pairs[torch.where(inside, places, 0)] == wanted) if len(self.pairs) else inside
 
     def at(self, users: Tensor, places: Tensor) -> Tensor:
         """Return the items at relative places in [0, 1) of each user's ascending list of free items.
@@ -83,6 +102,38 @@ class UniformCandidates(nn.Module):
         return ranks + torch.searchsorted(self.keys, keys, right=True) - starts[:, None]
 
 
+class CandidateConfig(SamplerConfig):
+    """Fields of the samplers that choose each negative from uniform candidates."""
+
+    n_candidates: int = Field(32, ge=1)
+    """Number n of candidates, drawn uniformly outside the user's train items, that one negative is chosen from.
+    With K > 1, each negative is chosen from n candidates of its own."""
+
+
+class CandidateSampler(NegativeSampler):
+    """Base of the samplers that draw n candidates for each negative and choose by the model's scores."""
+
+    def __init__(self, dataset: InteractionDataset, config: CandidateConfig) -> None:
+        super().__init__(dataset, config)
+        self.n_candidates = config.n_candidates
+        self.candidates = UniformCandidates(dataset.train)
+
+    def draw(self, users: Tensor, rng: torch.Generator) -> Tensor:
+        """Return the candidates of each negative, int64 [B, K, n]."""
+        drawn = self.candidates.draw(users, self.n_negatives * self.n_candidates, rng)
+        return drawn.view(len(users), self.n_negatives, self.n_candidates)
+
+    @staticmethod
+    def scores(user_vectors: Tensor, item_table: Tensor, candidates: Tensor) -> Tensor:
+        """Return the dot products without gradient: [B, d], [n_items, d], int64 [B, K, n] -> [B, K, n]."""
+        return candidate_scores(user_vectors, item_table, candidates.flatten(1)).view(candidates.shape)
+
+
+def choose(candidates: Tensor, places: Tensor) -> Tensor:
+    """Return the candidate at one place of each list: [B, K, n], int64 [B, K] -> [B, K]."""
+    return candidates.gather(2, places[:, :, None]).squeeze(2)
+
+
 @numba.njit(cache=True, nogil=True)
 def _nth_free_item(users, places, indptr, thresholds, n_items, items):  # type: ignore[no-untyped-def]  # noqa: PLR0917
     for b in range(len(users)):
@@ -100,7 +151,8 @@ def _nth_free_item(users, places, indptr, thresholds, n_items, items):  # type: 
             items[b, n] = rank + low - start
 
 
-def _check_that_negatives_exist(train: Interactions) -> None:
+def check_that_negatives_exist(train: Interactions) -> None:
+    """Raise DataError where a user has interacted with every item."""
     full = np.flatnonzero(train.degrees >= train.n_items)
     if len(full):
         raise DataError(

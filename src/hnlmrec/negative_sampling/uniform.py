@@ -26,6 +26,7 @@ class UniformSampler(NegativeSampler):
     """
 
     Config = UniformConfig
+    uses_embeddings = False
 
     def __init__(self, dataset: InteractionDataset, config: UniformConfig) -> None:
         super().__init__(dataset, config)

@@ -1,0 +1,143 @@
+"""DENS: negatives that differ from the positive in the factors that matter to the user.
+
+Lai et al., "Disentangled Negative Sampling for Collaborative Filtering", WSDM 2023. Two gates split the positive
+and the candidates into relevant and irrelevant factors; the negative shares the irrelevant ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hnlmrec.data.interactions import InteractionDataset
+from hnlmrec.models.base import Embeddings
+from hnlmrec.negative_sampling.base import Negatives, SamplerConfig, SamplerResources
+from hnlmrec.negative_sampling.candidates import CandidateConfig, CandidateSampler, choose
+from hnlmrec.negative_sampling.layers import layer_pairs, pool
+
+
+class DENSConfig(CandidateConfig):
+    """The K negatives are each chosen from n candidates of their own."""
+
+    n_candidates: int = Field(6, ge=1)
+    """Number n of uniform candidates that one negative is chosen from."""
+    warmup_epochs: int = Field(100, ge=1)
+    """T0: over these epochs the choice moves from hard negatives to those of the irrelevant factors."""
+    gamma: float = Field(0.3, ge=0)
+    """Weight of the contrast that the gates learn by."""
+    seed: int = Field(0, ge=0)
+    """Of the gates' initial values."""
+
+
+class DENSSampler(CandidateSampler):
+    """Factor-aware choice, layer by layer.
+
+    Positive gate g_i = sigmoid(W_i e_i + W_u e_u + b), relevant factors r_i = g_i * e_i; candidate gate
+    g_j = sigmoid(W_n e_j + W_p r_i + b), r_j = g_j * e_j. For each layer the candidate with the largest
+    e_u . [(1 - min(1, t / T0)) e_j - r_j], t the epoch; the negative is the mean over the layers.
+
+    The gates learn by the contrast (gamma / 4) of four terms softplus(a - b), over scores with the pooled user:
+    (positive irrelevant, positive relevant), (negative relevant, negative irrelevant), (negative relevant,
+    positive relevant), (positive irrelevant, negative irrelevant). Its gradient reaches the embeddings too,
+    as in the paper.
+
+    Departs from the paper: with K > 1 the terms are means over the negatives. `items` are the choice of layer 0.
+    """
+
+    Config = DENSConfig
+    uses_layers = True
+
+    def __init__(self, dataset: InteractionDataset, config: DENSConfig, embedding_size: int) -> None:
+        super().__init__(dataset, config)
+        self.warmup_epochs, self.gamma = config.warmup_epochs, config.gamma
+        self.keep = 1.0  # 1 - min(1, t / T0)
+        generator = torch.Generator().manual_seed(config.seed)
+        self.positive_gate = _Gate(embedding_size, generator)
+        self.negative_gate = _Gate(embedding_size, generator)
+
+    @classmethod
+    def build(cls, resources: SamplerResources, config: SamplerConfig) -> Self:
+        """Make the sampler with gates of the model's embedding size."""
+        assert isinstance(config, DENSConfig)
+        return cls(resources.dataset, config, resources.embedding_size)
+
+    def start_epoch(self, epoch: int, embeddings: Embeddings) -> None:
+        """Set how far the choice has moved to the irrelevant factors."""
+        self.keep = 1.0 - min(1.0, epoch / self.warmup_epochs)
+
+    def sample(self, users: Tensor, positives: Tensor, embeddings: Embeddings, rng: torch.Generator) -> Negatives:
+        """Choose K vectors for each pair: vectors [B, K, d], items int64 [B, K]."""
+        candidates = self.draw(users, rng)
+        layers = layer_pairs(embeddings)
+        chosen = [
+            self._choose(u.detach()[users], i.detach()[positives], i.detach(), candidates) for u, i in layers
+        ]
+        vectors = [items[picks] for (_, items), picks in zip(layers, chosen, strict=True)]
+        return DENSNegatives(chosen[0], pool(vectors, embeddings.items.shape[1]), layer_items=tuple(chosen))
+
+    def auxiliary_loss(
+        self, users: Tensor, positives: Tensor, negatives: Negatives, embeddings: Embeddings
+    ) -> Tensor | None:
+        """Return the contrast of relevant and irrelevant factors, times gamma; None where gamma is 0."""
+        if self.gamma == 0:
+            return None
+        assert isinstance(negatives, DENSNegatives)
+        layers = zip(layer_pairs(embeddings), negatives.layer_items, strict=True)
+        factors = [self._factors(u[users], i[positives], i[picks]) for (u, i), picks in layers]
+        user = embeddings.users[users][:, :, None]  # [B, d, 1]
+        size = embeddings.items.shape[1]
+        # Scores of the relevant and irrelevant factors, [B, 1] for the positive and [B, K] for the negatives.
+        pos_in, pos_out, neg_in, neg_out = (
+            (pool(list(parts), size) @ user).squeeze(2) for parts in zip(*factors, strict=True)
+        )
+        orders = ((pos_out, pos_in), (neg_in, neg_out), (neg_in, pos_in), (pos_out, neg_out))
+        terms = [functional.softplus(lower - higher).mean() for lower, higher in orders]
+        return self.gamma / 4 * torch.stack(terms).sum()
+
+    @torch.no_grad()
+    def _choose(self, user: Tensor, positive: Tensor, items: Tensor, candidates: Tensor) -> Tensor:
+        """Return one layer's picks: [B, d], [B, d], [n_items, d], int64 [B, K, n] -> int64 [B, K]."""
+        vectors = items[candidates]  # [B, K, n, d]
+        relevant = self.positive_gate(positive, user) * positive
+        gated = self.negative_gate(vectors, relevant[:, None, None]) * vectors
+        scores = (self.keep * vectors - gated) @ user[:, None, :, None]  # [B, K, n, 1]
+        return choose(candidates, scores.squeeze(3).argmax(dim=2))
+
+    def _factors(self, user: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return relevant and irrelevant factors of the positive [B, 1, d] and of the negatives [B, K, d]."""
+        positive = positive[:, None]
+        pos_in = self.positive_gate(positive, user[:, None]) * positive
+        neg_in = self.negative_gate(negative, pos_in) * negative
+        return pos_in, positive - pos_in, neg_in, negative - neg_in
+
+
+@dataclass(frozen=True)
+class DENSNegatives(Negatives):
+    """Negatives that remember the choice of every layer, for the contrast.
+
+    Attributes:
+        layer_items: int64 [B, K] for each layer.
+    """
+
+    layer_items: tuple[Tensor, ...] = ()
+
+
+class _Gate(nn.Module):
+    """sigmoid(W x + V context + b): the share of each factor of x that is relevant in this context."""
+
+    def __init__(self, size: int, generator: torch.Generator) -> None:
+        super().__init__()
+        bound = size**-0.5
+        self.own, self.context = (
+            nn.Parameter(torch.empty(size, size).uniform_(-bound, bound, generator=generator)) for _ in range(2)
+        )
+        self.bias = nn.Parameter(torch.zeros(size))
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        own = functional.linear(x, self.own, self.bias)
+        return torch.sigmoid(own + functional.linear(context, self.context))
