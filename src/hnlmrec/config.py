@@ -55,7 +55,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file; a missing or malformed one raises an error that names it."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         raise MissingFileError(f"there is no configuration file {path}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}.") from None

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import polars as pl
 
 from hnlmrec.data.interactions import InteractionDataset, Vocabulary
+from hnlmrec.data.tables import read_parquet
 from hnlmrec.errors import DataError, MissingFileError
 
 Vectors = npt.NDArray[np.floating[Any]]
@@ -65,7 +66,7 @@ class EmbeddingTable:
     def load(cls, folder: Path, name: str) -> EmbeddingTable:
         """Read what `save` wrote; the vectors are memory-mapped."""
         vectors = _open_npy(folder / f"{name}.npy")
-        return cls(Vocabulary(pl.read_parquet(folder / f"{name}.parquet")["id"], name), vectors)
+        return cls(Vocabulary(read_parquet(folder / f"{name}.parquet", ["id"])["id"], name), vectors)
 
 
 class HardNegativeTable:
@@ -97,6 +98,8 @@ class HardNegativeTable:
                 f"a hard negative table needs a user, a positive, an item and a vector for each row; lengths "
                 f"{sorted(lengths)}, vectors of shape {vectors.shape}."
             )
+        if ((self.positives < -1) | (self.positives >= n_items)).any():  # they would pass for another user's rows
+            raise DataError(f"a hard negative table's positives must be -1 or item numbers below {n_items}.")
         keys = self._key(self.users, self.positives)
         self._order = np.argsort(keys, kind="stable")
         self._sorted_keys = keys[self._order]
@@ -154,7 +157,7 @@ class HardNegativeTable:
             UnknownIdError: a row names a user or an item that the data set does not hold.
         """
         vectors = _open_npy(folder / "hard_negatives.npy")
-        frame = pl.read_parquet(folder / "hard_negatives.parquet")
+        frame = read_parquet(folder / "hard_negatives.parquet", ["user_id", "positive_id", "item_id"])
         return cls(
             dataset.users.numbers(frame["user_id"].to_list()),
             _numbers_or_none(dataset.items, frame["positive_id"].to_list()),

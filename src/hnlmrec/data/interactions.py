@@ -16,6 +16,7 @@ import numpy.typing as npt
 import polars as pl
 from scipy import sparse
 
+from hnlmrec.data.tables import read_parquet
 from hnlmrec.errors import DataError, UnknownIdError
 
 Numbers = npt.NDArray[np.int64]
@@ -95,7 +96,8 @@ class Interactions:
     @classmethod
     def from_pairs(cls, users: npt.ArrayLike, items: npt.ArrayLike, n_users: int, n_items: int) -> Interactions:
         """Build from parallel arrays of numbers; duplicate pairs become one."""
-        keys = np.unique(np.asarray(users, dtype=np.int64) * n_items + np.asarray(items, dtype=np.int64))
+        keys = np.sort(np.asarray(users, dtype=np.int64) * n_items + np.asarray(items, dtype=np.int64))
+        keys = keys[np.diff(keys, prepend=-1) != 0]  # several times faster than np.unique
         counts = np.bincount(keys // n_items, minlength=n_users) if len(keys) else np.zeros(n_users, np.int64)
         indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         return cls(indptr, (keys % n_items).astype(np.int32), n_items)
@@ -196,10 +198,22 @@ class InteractionDataset:
 
     @classmethod
     def load(cls, folder: Path) -> InteractionDataset:
-        """Read what `save` wrote."""
-        users = Vocabulary(pl.read_parquet(folder / "users.parquet")["user_id"], "user")
-        items = Vocabulary(pl.read_parquet(folder / "items.parquet")["item_id"], "item")
-        pairs = pl.read_parquet(folder / "interactions.parquet")
+        """Read what `save` wrote.
+
+        Raises:
+            MissingFileError: a file is not there.
+            DataError: a file lacks a column, or a pair names a user or item that the vocabularies do not hold.
+        """
+        users = Vocabulary(read_parquet(folder / "users.parquet", ["user_id"])["user_id"], "user")
+        items = Vocabulary(read_parquet(folder / "items.parquet", ["item_id"])["item_id"], "item")
+        pairs = read_parquet(folder / "interactions.parquet", ["user", "item", "split"])
+        for vocabulary in (users, items):
+            outside = pairs.filter(~pl.col(vocabulary.kind).is_between(0, len(vocabulary) - 1))
+            if len(outside):
+                raise DataError(
+                    f"{folder / 'interactions.parquet'}: {len(outside):,} pairs name a {vocabulary.kind} that "
+                    f"{vocabulary.kind}s.parquet does not hold, for example number {outside[vocabulary.kind][0]}."
+                )
         splits: dict[str, Any] = {
             name: Interactions.from_pairs(part["user"], part["item"], len(users), len(items))
             for name in SPLITS
