@@ -46,8 +46,8 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    for name in ("HNLMREC_API_KEY", "OPENAI_API_KEY", "OPENAI_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
     with Server() as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
         yield running
@@ -62,8 +62,9 @@ def test_vectors_come_back_in_the_order_of_the_texts(server):
     assert encoder.size == 8
 
 
-def test_the_key_comes_from_the_environment(server, monkeypatch):
-    monkeypatch.setenv("OPENAI_API_KEY", "of the environment")
+@pytest.mark.parametrize("variable", ["HNLMREC_API_KEY", "OPENAI_API_KEY"])
+def test_the_key_comes_from_the_environment(server, monkeypatch, variable):
+    monkeypatch.setenv(variable, "of the environment")
     encoder = EmbeddingAPIEncoder("small", server.base_url)
     encoder.encode(["a"])
     assert server.requests[0][1] == "Bearer of the environment"

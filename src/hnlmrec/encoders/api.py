@@ -16,11 +16,14 @@ if TYPE_CHECKING:
     from openai import OpenAI
 
 
+_KEYS = "HNLMREC_API_KEY or OPENAI_API_KEY"
+
+
 class EmbeddingAPIEncoder:
     """An embedding model behind HTTP.
 
-    The key is read from the environment variable OPENAI_API_KEY and kept nowhere; a server of your own
-    (`base_url`) may need none.
+    The key comes from the environment alone, HNLMREC_API_KEY or else OPENAI_API_KEY; a server of your own may
+    need none.
 
     Args:
         model: its name, as the server knows it.
@@ -39,10 +42,10 @@ class EmbeddingAPIEncoder:
         require("openai", "llm")
         self._model_name = model
         self._base_url = base_url or os.environ.get("OPENAI_BASE_URL")
-        if self._base_url is None and not os.environ.get("OPENAI_API_KEY"):
+        if self._base_url is None and not _api_key():
             raise ProviderError(
                 "the embedding API needs an address or a key: set encoder.base_url to that of your server, or the "
-                "environment variable OPENAI_API_KEY to the key of OpenAI's."
+                f"environment variable {_KEYS} to the key of OpenAI's."
             )
         self._timeout, self._max_retries = timeout, max_retries
 
@@ -71,9 +74,7 @@ class EmbeddingAPIEncoder:
         try:
             reply = self._client.embeddings.create(model=self._model_name, input=texts, encoding_format="float")
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-            raise ProviderError(
-                f"{self._where} refused the credentials ({error}). Check OPENAI_API_KEY."
-            ) from error
+            raise ProviderError(f"{self._where} refused the credentials ({error}). Check {_KEYS}.") from error
         except openai.NotFoundError as error:
             raise ProviderError(f"{self._where} has no embedding model {self._model_name!r} ({error}).") from error
         except openai.APIStatusError as error:
@@ -105,8 +106,12 @@ class EmbeddingAPIEncoder:
         from openai import OpenAI  # noqa: PLC0415 - optional
 
         return OpenAI(
-            api_key=os.environ.get("OPENAI_API_KEY") or "none",  # servers of one's own take any
+            api_key=_api_key() or "none",  # servers of one's own take any
             base_url=self._base_url,
             timeout=self._timeout,
             max_retries=self._max_retries,
         )
+
+
+def _api_key() -> str | None:
+    return os.environ.get("HNLMREC_API_KEY") or os.environ.get("OPENAI_API_KEY")
