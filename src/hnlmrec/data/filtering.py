@@ -52,7 +52,7 @@ def compact(numbers: Numbers, ids: Sequence[str]) -> tuple[Numbers, list[str]]:
     """Renumber without gaps, the order kept; returns (numbers, the ids in use)."""
     is_used = np.bincount(numbers, minlength=len(ids)) > 0
     new_numbers = np.cumsum(is_used) - 1
-    return new_numbers[numbers], [ids[number] for number in np.flatnonzero(is_used)]
+    return new_numbers[numbers], [ids[number] for number in np.flatnonzero(is_used).tolist()]
 
 
 def merge_duplicates(pairs: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:

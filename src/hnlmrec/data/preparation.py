@@ -6,7 +6,6 @@ subset of users and of items, the k-core again, and the split. `statistics["step
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -17,8 +16,7 @@ import numpy as np
 import polars as pl
 from pydantic import Field, model_validator
 
-from hnlmrec.artifacts import MANIFEST, sha256_of, write_json
-from hnlmrec.assets import ASSETS, asset_fingerprint, fetch
+from hnlmrec.artifacts import write_json
 from hnlmrec.config import Config
 from hnlmrec.data.filtering import (
     Funnel,
@@ -32,6 +30,8 @@ from hnlmrec.data.filtering import (
 )
 from hnlmrec.data.interactions import SPLITS, InteractionDataset, Interactions, Numbers, Vocabulary
 from hnlmrec.data.readers import RawData, read
+from hnlmrec.data.sources import is_prepared, source_path
+from hnlmrec.data.sources import source_fingerprint as source_fingerprint  # belongs to `prepare_source`
 from hnlmrec.data.splitting import (
     LEFT_OUT,
     TEST,
@@ -45,7 +45,7 @@ from hnlmrec.data.splitting import (
 )
 from hnlmrec.data.statistics import describe
 from hnlmrec.data.tables import read_json, read_parquet
-from hnlmrec.errors import ConfigError, DataError, MissingFileError, did_you_mean
+from hnlmrec.errors import ConfigError, DataError
 from hnlmrec.rng import RandomStreams
 
 SplitMethod = Literal["auto", "random", "leave_last_out", "temporal", "given"]
@@ -149,35 +149,6 @@ def prepare_source(config: PreparationConfig, streams: RandomStreams) -> Prepare
             "the source, or give the raw data."
         )
     return load_prepared(path)
-
-
-def source_path(source: str) -> Path:
-    """Return where a source lies; an asset is fetched if need be."""
-    path = Path(source).expanduser()
-    if source in ASSETS and not path.exists():
-        return fetch(source)
-    if not path.exists():
-        raise MissingFileError(
-            f"there is no data set {source!r}{did_you_mean(source, ASSETS)} Give a folder, a file, or a data set "
-            "by name: ml-100k."
-        )
-    return path
-
-
-def source_fingerprint(source: str) -> str:
-    """Return a sha256 of the source's content (names and bytes of its files), for the key of an artefact."""
-    path = Path(source).expanduser()
-    if source in ASSETS and not path.exists():
-        return hashlib.sha256(asset_fingerprint(source).encode()).hexdigest()
-    path = source_path(source)
-    files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
-    listed = "\n".join(f"{file.name} {sha256_of(file)}" for file in files)
-    return hashlib.sha256(listed.encode()).hexdigest()
-
-
-def is_prepared(path: Path) -> bool:
-    """Tell whether a folder holds a prepared data set, committed to the artefact store."""
-    return (path / MANIFEST).is_file() and (path / "interactions.parquet").is_file()
 
 
 def prepare(raw: RawData, config: PreparationConfig, streams: RandomStreams) -> Prepared:
