@@ -1,20 +1,34 @@
+# make demo: see the whole method work.  make test: run the tests.  make check: what CI and pre-commit run.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+INSTALL := $(PIP) install --constraint constraints.txt --editable
 
-.PHONY: demo test check docs bench clean
+# make bench DATA=../data/ml1m: where to measure; a synthetic data set by default.
+DATA ?=
+
+.PHONY: demo test check secrets docs bench clean
+.DELETE_ON_ERROR:
+
+# An interrupted install leaves .installing behind, and the next one then starts from an empty environment: pip does
+# not notice a package that it has half unpacked.
+define begin_install
+@$(PYTHON) -c 'import sys; sys.exit("hnlmrec needs Python 3.11 or newer, this is %s. Run: make PYTHON=/path/to/python3.11" % sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+@if [ -e $(VENV)/.installing ]; then rm -rf $(VENV); fi
+@mkdir -p $(VENV) && touch $(VENV)/.installing
+@[ -x $(BIN)/pip ] || $(PYTHON) -m venv $(VENV)
+endef
 
 $(VENV)/.installed: pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "hnlmrec needs Python 3.11 or newer; run make PYTHON=/path/to/python3.11")'
-	$(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet torch --constraint constraints.txt
-	$(PIP) install --quiet --editable '.[all]' --constraint constraints.txt
-	touch $@
+	$(begin_install)
+	$(INSTALL) '.[all]'
+	@rm $(VENV)/.installing && touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed
-	$(PIP) install --quiet --editable '.[all,dev,docs]' --constraint constraints.txt
-	touch $@
+$(VENV)/.installed-dev: pyproject.toml constraints.txt
+	$(begin_install)
+	$(INSTALL) '.[all,dev,docs]'
+	@rm $(VENV)/.installing && touch $(VENV)/.installed $@
 
 demo: $(VENV)/.installed
 	$(BIN)/hnlmrec demo
@@ -22,16 +36,24 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest
 
-check: $(VENV)/.installed-dev
-	$(BIN)/ruff check src tests benchmarks experiments examples
-	$(BIN)/ruff format --check src tests benchmarks experiments examples
+check: $(VENV)/.installed-dev secrets
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pytest
 	$(BIN)/mkdocs build --strict --quiet
 
+secrets: $(VENV)/.installed-dev
+	.ci/secrets
+
 docs: $(VENV)/.installed-dev
 	$(BIN)/mkdocs build --strict
+	@echo "open site/index.html"
+
+bench: $(VENV)/.installed
+	$(BIN)/python benchmarks/sampling.py $(DATA)
+	$(BIN)/python benchmarks/epoch.py $(DATA)
 
 clean:
 	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
