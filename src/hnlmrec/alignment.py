@@ -22,9 +22,9 @@ from torch.nn import functional
 from hnlmrec.config import Config
 from hnlmrec.data.interactions import Interactions
 from hnlmrec.errors import DataError
-from hnlmrec.losses import info_nce
 
 _FIT_ROWS = 20_000  # enough to fit the components; bounds time and memory on a large catalogue
+_CONTRAST_ROWS = 1_024  # of a batch: the similarities of all pairs grow with its square
 INITIAL_STD = 0.1  # of CF embeddings made from text: METHOD found it good, and LightGCN's usual start
 _NEARLY_ZERO = 1e-3  # an exact zero at the output would keep the gradient from the layers below it
 
@@ -159,29 +159,44 @@ class _SetAttention(nn.Module):
         return points + correction
 
 
-def alignment_loss(projector: SemanticProjector, item_text: Tensor, item_cf: Tensor) -> Tensor:
-    """Return the projector's objective, not weighted, for items with both a text and a CF embedding.
+def alignment_loss(
+    projector: SemanticProjector, item_text: Tensor, item_cf: Tensor, items: Tensor | None = None
+) -> Tensor:
+    """Return the projector's objective, not weighted.
 
     Args:
         projector: its config chooses the objective.
-        item_text: [B, d_text], or [S, K, d_text] for sets; the members of the batch should be distinct items.
+        item_text: [B, d_text], or [S, K, d_text] for sets.
         item_cf: [B, d] or [S, K, d]; no gradient reaches it.
+        items: int64 [B] or [S, K], item numbers, -1 for one that has no text and counts for nothing. With them the
+            contrastive objective does not take an item that occurs twice for its own negative. None where all have
+            a text and differ.
 
     Returns:
-        Scalar; zero for an empty batch.
+        Scalar; zero where nothing counts.
     """
     points: Tensor = projector(item_text).reshape(-1, projector.size)
     target = item_cf.detach().reshape(-1, projector.size)
-    if not len(points):
-        return points.sum()
+    numbers = torch.arange(len(points), device=points.device) if items is None else items.reshape(-1)
     match projector.config.objective:
         case "cosine":
-            loss = 1 - functional.cosine_similarity(points, target, dim=1).mean()
+            terms = 1 - functional.cosine_similarity(points, target, dim=1)
         case "mse":
-            loss = (points - target).square().sum(dim=1).mean()
+            terms = (points - target).square().sum(dim=1)
         case "contrastive":
-            loss = info_nce(points, target, projector.config.temperature)
-    return loss
+            n = _CONTRAST_ROWS
+            points, target, numbers = points[:n], target[:n], numbers[:n]
+            terms = _contrast(points, target, numbers, projector.config.temperature)
+    counted = numbers >= 0
+    return torch.where(counted, terms, 0.0).sum() / counted.sum().clamp(min=1)
+
+
+def _contrast(points: Tensor, target: Tensor, numbers: Tensor, temperature: float) -> Tensor:
+    """Return each row's InfoNCE term, [B]; the other rows of the same item are no negatives of it."""
+    logits = functional.normalize(points, dim=1) @ functional.normalize(target, dim=1).T / temperature
+    own = torch.eye(len(points), dtype=torch.bool, device=points.device)
+    allowed = own | ((numbers[:, None] != numbers) & (numbers >= 0))
+    return -torch.log_softmax(logits.masked_fill(~allowed, -torch.inf), dim=1).diagonal()
 
 
 def semantic_initialisation(
@@ -202,12 +217,12 @@ def semantic_initialisation(
     with torch.no_grad():
         parts = [projector(torch.from_numpy(part).to(device)).cpu() for part in _chunks(item_vectors)]
     items = torch.cat(parts).numpy()
-    has_text = _has_text(item_vectors)
-    items[~has_text] = 0.0
+    known = has_text(item_vectors)
+    items[~known] = 0.0
     pairs = train.to_scipy()
-    users = pairs @ items / np.maximum(pairs @ has_text.astype(np.float32), 1.0)[:, None]
+    users = pairs @ items / np.maximum(pairs @ known.astype(np.float32), 1.0)[:, None]
     reached = (pairs.T @ users) / np.maximum(train.item_degrees, 1)[:, None]
-    items[~has_text] = reached[~has_text]
+    items[~known] = reached[~known]
     return _scaled(users), _scaled(items)
 
 
@@ -260,7 +275,7 @@ def _principal_components(
 
 def _moments(vectors: npt.NDArray[np.floating]) -> tuple[Doubles, Doubles, int]:
     """Return mean, covariance and number of the rows with text; of a regular selection where there are many."""
-    rows = np.flatnonzero(_has_text(vectors))
+    rows = np.flatnonzero(has_text(vectors))
     rows = rows[:: 1 + len(rows) // _FIT_ROWS]
     texts = np.asarray(vectors[rows], dtype=np.float32)
     if not np.isfinite(texts).all():
@@ -274,7 +289,8 @@ def _moments(vectors: npt.NDArray[np.floating]) -> tuple[Doubles, Doubles, int]:
     return mean, covariance, len(texts)
 
 
-def _has_text(vectors: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
+def has_text(vectors: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
+    """Return which rows are not zero: [n, d_text] -> bool [n]."""
     return np.concatenate([part.any(axis=1) for part in _chunks(vectors)] or [np.zeros(0, dtype=np.bool_)])
 
 

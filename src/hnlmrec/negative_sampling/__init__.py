@@ -9,9 +9,13 @@ from hnlmrec.negative_sampling.base import Negatives, NegativeSampler, SamplerCo
 from hnlmrec.negative_sampling.dens import DENSSampler
 from hnlmrec.negative_sampling.dns import DNSSampler
 from hnlmrec.negative_sampling.dns_mn import DNSMNSampler
+from hnlmrec.negative_sampling.file import FileSampler
 from hnlmrec.negative_sampling.in_batch import InBatchSampler
 from hnlmrec.negative_sampling.mixgcf import MixGCFSampler
+from hnlmrec.negative_sampling.noise import NoiseSampler
 from hnlmrec.negative_sampling.popularity import PopularitySampler
+from hnlmrec.negative_sampling.semantic import SemanticSampler
+from hnlmrec.negative_sampling.shuffled import ShuffledSampler
 from hnlmrec.negative_sampling.softmax_v import SoftmaxVSampler
 from hnlmrec.negative_sampling.srns import SRNSSampler
 from hnlmrec.negative_sampling.uniform import UniformSampler
@@ -28,6 +32,10 @@ SAMPLERS: dict[str, type[NegativeSampler]] = {
     "dens": DENSSampler,
     "ahns": AHNSSampler,
     "in_batch": InBatchSampler,
+    "file": FileSampler,
+    "semantic": SemanticSampler,
+    "noise": NoiseSampler,
+    "shuffled": ShuffledSampler,
 }
 
 

@@ -1,0 +1,197 @@
+"""Semantic negatives: a generated hard negative, projected into the CF space and mixed with a random item.
+
+"HNLMRec" (arXiv 2504.04726): e~ = alpha e_hard + (1 - alpha) e_j, j random. The text vectors come from a
+`HardNegativeTable`, whoever wrote them: the encoder of generated names, or the fine-tuned LLM itself.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from hnlmrec.alignment import MixingSchedule, SemanticProjector, alignment_loss, has_text, mixing_weight
+from hnlmrec.data.embeddings import HardNegativeTable
+from hnlmrec.data.interactions import InteractionDataset
+from hnlmrec.errors import DataError
+from hnlmrec.models.base import Embeddings
+from hnlmrec.negative_sampling.base import Negatives, NegativeSampler, SamplerConfig, SamplerResources
+from hnlmrec.negative_sampling.candidates import UniformCandidates
+from hnlmrec.negative_sampling.pair_index import PairIndex
+from hnlmrec.negative_sampling.vector_rows import VectorRows
+
+ItemVectors = npt.NDArray[np.floating[Any]]
+
+
+class SemanticConfig(SamplerConfig):
+    """With K > 1, a pair's negatives are mixed from K different generated ones, each with its own random item.
+
+    Where a pair has more than K generated negatives, K of them are drawn; where it has fewer, the rest are plain
+    random items, which `counts` reports as missing.
+    """
+
+    alpha: float = Field(0.1, ge=0, le=1)
+    """Share of the hard negative in the mix; of `beta`, the mean; of `linear`, the final value."""
+    schedule: MixingSchedule = "constant"
+    """`constant`, `linear` (rises to alpha) or `beta` (random for each pair)."""
+    warmup_epochs: int = Field(20, ge=1)
+    """Epochs over which the linear schedule rises."""
+    norm: Literal["catalogue", "positive", "none"] = "catalogue"
+    """Length that e_hard is given: the mean of the batch's random items, that of the positive, or its own.
+    """Length that e_hard is given: the mean of the random items of the batch, the positive's, or its own.
+    zero whatever its direction."""
+
+
+class SemanticSampler(NegativeSampler):
+    """e~ = alpha e_hard + (1 - alpha) e_j with e_hard = projector(text vector), j uniform outside train(u).
+
+    The ranking gradient reaches e_j and stops at e_hard; the projector learns by its alignment objective alone, on
+    the batch's positives, against CF embeddings without gradient. Otherwise it would learn to emit easy negatives.
+    `items` are the j that the vectors were mixed from.
+
+    Departs from the authors' code: a pair without a generated negative is counted, never filled with noise; the
+    projector is trained (there its parameters are in no optimiser); e_hard gets the length of CF embeddings; and
+    rows that stand for one of the user's train items are left out.
+
+    Args:
+        dataset: its train split is the only one read.
+        config: see `SemanticConfig`.
+        table: the generated negatives.
+        projector: from text vectors to the CF space.
+        item_vectors: [n_items, d_text], zeros for an item without text; None where the projector is fixed.
+
+    Raises:
+        DataError: the text vectors of table, items and projector differ in length.
+    """
+
+    Config = SemanticConfig
+    has_text: Tensor  # bool [n_items]
+    table_rows: Tensor  # int64 [n], rows of the table that may be used
+    tally: Tensor  # int64 [2], lookups and found
+
+    def __init__(
+        self,
+        dataset: InteractionDataset,
+        config: SemanticConfig,
+        *,
+        table: HardNegativeTable,
+        projector: SemanticProjector,
+        item_vectors: ItemVectors | None = None,
+    ) -> None:
+        super().__init__(dataset, config)
+        self.config, self.projector, self.epoch = config, projector, 0
+        _check_sizes(table, projector, item_vectors, dataset.n_items)
+        usable = ~((table.items >= 0) & dataset.train.contains(table.users, np.maximum(table.items, 0)))
+        self.n_observed = int((~usable).sum())
+        self.candidates = UniformCandidates(dataset.train)
+        self.index = PairIndex(table.users[usable], table.positives[usable], dataset.n_items)
+        self.register_buffer("table_rows", torch.from_numpy(np.flatnonzero(usable)), persistent=False)
+        self.hard_vectors = VectorRows(self.vectors_of(table))
+        self.item_vectors = None if item_vectors is None else VectorRows(item_vectors)
+        known = np.zeros(dataset.n_items, dtype=np.bool_) if item_vectors is None else has_text(item_vectors)
+        self.register_buffer("has_text", torch.from_numpy(known), persistent=False)
+        self.register_buffer("tally", torch.zeros(2, dtype=torch.int64))
+
+    @classmethod
+    def build(cls, resources: SamplerResources, config: SamplerConfig) -> Self:
+        """Make the sampler; it needs hard negatives and a projector, and item vectors if that is trainable."""
+        assert isinstance(config, SemanticConfig)
+        name = cls.__name__.removesuffix("Sampler").lower()
+        resources.require(name, "hard_negatives", "projector")
+        table, projector = resources.hard_negatives, resources.projector
+        assert table is not None
+        assert projector is not None
+        if projector.is_trainable:
+            resources.require(name, "item_vectors")
+        return cls(
+            resources.dataset, config, table=table, projector=projector, item_vectors=resources.item_vectors
+        )
+
+    def vectors_of(self, table: HardNegativeTable) -> npt.NDArray[np.floating[Any]]:
+        """Return the vectors that stand for the table's rows, [n, d_text]; the ablations change them."""
+        return table.vectors
+
+    def start_epoch(self, epoch: int, embeddings: Embeddings) -> None:
+        """Note the epoch, for the mixing schedule."""
+        self.epoch = epoch
+
+    def sample(self, users: Tensor, positives: Tensor, embeddings: Embeddings, rng: torch.Generator) -> Negatives:
+        """Mix K vectors for each pair: vectors [B, K, d], items int64 [B, K], hard [B, K, d]."""
+        items = self.candidates.draw(users, self.n_negatives, rng)
+        plain = embeddings.items[items]  # [B, K, d]
+        hard, found = self._hard(users, positives, rng)
+        hard = self._rescaled(hard, plain.detach(), embeddings.items.detach()[positives])
+        config = self.config
+        shares = mixing_weight(
+            config.schedule,
+            config.alpha,
+            epoch=self.epoch,
+            warmup_epochs=config.warmup_epochs,
+            shape=(*items.shape, 1),
+            rng=rng,
+        )
+        shares = shares * found[:, :, None]
+        return Negatives(items, shares * hard + (1 - shares) * plain, hard=hard, hard_found=found)
+
+    def auxiliary_loss(
+        self, users: Tensor, positives: Tensor, negatives: Negatives, embeddings: Embeddings
+    ) -> Tensor | None:
+        """Return the weighted alignment objective on the positives with text; None where nothing is learned."""
+        weight = self.projector.config.weight
+        if not self.projector.is_trainable or weight == 0 or self.item_vectors is None:
+            return None
+        items = positives
+        if self.projector.attention is not None:  # sets of one user's items, as near as the batch has them
+            size = min(max(2, self.n_negatives), len(items))
+            items = positives[users.argsort(stable=True)][: len(items) // size * size].view(-1, size)
+        known = torch.where(self.has_text[items], items, -1)
+        text, target = self.item_vectors.gather(known), embeddings.items.detach()[items]
+        return weight * alignment_loss(self.projector, text, target, known)
+
+    def counts(self) -> dict[str, int]:
+        """Return lookups, how many were found and missing, and the table's rows left out as train items."""
+        lookups, found = self.tally.tolist()
+        return {
+            "lookups": lookups,
+            "found": found,
+            "missing": lookups - found,
+            "observed_rows_left_out": self.n_observed,
+        }
+
+    @torch.no_grad()
+    def _hard(self, users: Tensor, positives: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Look up and project: (points [B, K, d] without gradient, found bool [B, K])."""
+        places = self.index.draw(users, positives, self.n_negatives, rng)
+        found = places >= 0
+        rows = places if not len(self.table_rows) else torch.where(found, self.table_rows[places], -1)
+        self.tally += torch.stack([torch.full_like(found.sum(), found.numel()), found.sum()])
+        points: Tensor = self.projector(self.hard_vectors.gather(rows), found)
+        return points, found
+
+    def _rescaled(self, hard: Tensor, plain: Tensor, positive: Tensor) -> Tensor:
+        """Give the points [B, K, d] their length; `plain` [B, K, d] and `positive` [B, d] set it."""
+        if self.config.norm == "none":
+            return hard
+        wanted = plain.norm(dim=2).mean() if self.config.norm == "catalogue" else positive.norm(dim=1)[:, None, None]
+        lengths = hard.norm(dim=2, keepdim=True).clamp(min=1e-12)
+        return hard * (wanted / lengths)
+
+
+def _check_sizes(
+    table: HardNegativeTable, projector: SemanticProjector, item_vectors: ItemVectors | None, n_items: int
+) -> None:
+    sizes = {"hard negatives": table.size, "projector": projector.text_size}
+    if item_vectors is not None:
+        sizes["items"] = item_vectors.shape[1]
+        if len(item_vectors) != n_items:
+            raise DataError(f"there are {len(item_vectors)} item text vectors for {n_items} items.")
+    if len(set(sizes.values())) > 1:
+        raise DataError(
+            "text vectors differ in length: "
+            + ", ".join(f"{name} {size}" for name, size in sizes.items())
+            + ". Encode items and hard negatives with the same encoder."
+        )

@@ -1,0 +1,38 @@
+"""The shuffling ablation: the semantic sampler with the generated vectors handed to other pairs.
+
+An ablation of "HNLMRec" (arXiv 2504.04726): unlike noise, every vector is a real one, and only its relation to
+user and positive is lost. What is better than this is due to that relation.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from hnlmrec.data.embeddings import HardNegativeTable
+from hnlmrec.negative_sampling.semantic import SemanticConfig, SemanticSampler
+
+
+class ShuffledConfig(SemanticConfig):
+    """As `semantic`, K negatives included."""
+
+    seed: int = Field(0, ge=0)
+    """Of the permutation."""
+
+
+class ShuffledSampler(SemanticSampler):
+    """The vector of row r is that of row p(r), p a random permutation of the table's rows.
+
+    Departs from `semantic` in this alone. The permuted vectors are held in memory.
+    """
+
+    Config = ShuffledConfig
+    config: ShuffledConfig
+
+    def vectors_of(self, table: HardNegativeTable) -> npt.NDArray[np.floating[Any]]:
+        """Return the table's vectors in a random order, [n, d_text]."""
+        order = np.random.default_rng(self.config.seed).permutation(len(table))
+        return np.asarray(table.vectors[order])
