@@ -41,8 +41,8 @@ class SemanticConfig(SamplerConfig):
     warmup_epochs: int = Field(20, ge=1)
     """Epochs over which the linear schedule rises."""
     norm: Literal["catalogue", "positive", "none"] = "catalogue"
-    """Length that e_hard is given: the mean of the batch's random items, that of the positive, or its own.
-    """Length that e_hard is given: the mean of the random items of the batch, the positive's, or its own.
+    """Length that e_hard is given: the mean of the batch's random items, that of the positive, or its own. CF
+    embeddings grow in training; a vector of fixed length would become an ever easier negative, with a score near
     zero whatever its direction."""
 
 
@@ -176,9 +176,13 @@ class SemanticSampler(NegativeSampler):
         """Give the points [B, K, d] their length; `plain` [B, K, d] and `positive` [B, d] set it."""
         if self.config.norm == "none":
             return hard
-        wanted = plain.norm(dim=2).mean() if self.config.norm == "catalogue" else positive.norm(dim=1)[:, None, None]
-        lengths = hard.norm(dim=2, keepdim=True).clamp(min=1e-12)
-        return hard * (wanted / lengths)
+        own = torch.linalg.vector_norm(hard, dim=2, keepdim=True).clamp(min=1e-12)
+        if self.config.norm == "positive":
+            wanted = torch.linalg.vector_norm(positive, dim=1)[:, None, None]
+        else:
+            wanted = torch.linalg.vector_norm(plain, dim=2).mean()
+        scale: Tensor = wanted / own
+        return hard * scale
 
 
 def _check_sizes(

@@ -62,7 +62,7 @@ class SRNSSampler(MemorySampler):
         values = chance + share * _spread(self.history[users])
         shape = (len(users) * self.n_negatives, memory.shape[1])
         order = torch.rand(shape, generator=rng, device=users.device).argsort(dim=1)[:, : self.n_candidates]
-        parts = order.view(len(users), -1)  # [B, K n], places in the memory
+        parts = order.reshape(len(users), -1)  # [B, K n], places in the memory
         best = values.gather(1, parts).view(len(users), self.n_negatives, -1).argmax(dim=2, keepdim=True)
         places = parts.view(len(users), self.n_negatives, -1).gather(2, best).squeeze(2)
         return Negatives(memory.gather(1, places))
