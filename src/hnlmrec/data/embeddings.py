@@ -160,10 +160,10 @@ class HardNegativeTable:
         frame = read_parquet(folder / "hard_negatives.parquet", ["user_id", "positive_id", "item_id"])
         return cls(
             dataset.users.numbers(frame["user_id"].to_list()),
-            _numbers_or_none(dataset.items, frame["positive_id"].to_list()),
+            numbers_or_none(dataset.items, frame["positive_id"].to_list()),
             vectors,
             dataset.n_items,
-            _numbers_or_none(dataset.items, frame["item_id"].to_list()),
+            numbers_or_none(dataset.items, frame["item_id"].to_list()),
         )
 
     def _key(self, users: npt.NDArray[np.int64], positives: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -189,7 +189,8 @@ def _open_npy(path: Path) -> Vectors:
     return vectors
 
 
-def _numbers_or_none(vocabulary: Vocabulary, ids: Sequence[str | None]) -> npt.NDArray[np.int64]:
+def numbers_or_none(vocabulary: Vocabulary, ids: Sequence[str | None]) -> npt.NDArray[np.int64]:
+    """Return the rows of these ids as int64 [len(ids)], -1 for None."""
     numbers = np.full(len(ids), -1, dtype=np.int64)
     given = np.array([id_ is not None for id_ in ids], dtype=np.bool_)
     numbers[given] = vocabulary.numbers([id_ for id_ in ids if id_ is not None])

@@ -30,8 +30,7 @@ from hnlmrec.data.filtering import (
 )
 from hnlmrec.data.interactions import SPLITS, InteractionDataset, Interactions, Numbers, Vocabulary
 from hnlmrec.data.readers import RawData, read
-from hnlmrec.data.sources import is_prepared, source_path
-from hnlmrec.data.sources import source_fingerprint as source_fingerprint  # belongs to `prepare_source`
+from hnlmrec.data.sources import is_prepared, source_fingerprint, source_path
 from hnlmrec.data.splitting import (
     LEFT_OUT,
     TEST,
@@ -47,6 +46,8 @@ from hnlmrec.data.statistics import describe
 from hnlmrec.data.tables import read_json, read_parquet
 from hnlmrec.errors import ConfigError, DataError
 from hnlmrec.rng import RandomStreams
+
+__all__ = ["PreparationConfig", "Prepared", "load_prepared", "prepare", "prepare_source", "source_fingerprint"]
 
 SplitMethod = Literal["auto", "random", "leave_last_out", "temporal", "given"]
 

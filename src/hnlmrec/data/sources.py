@@ -24,8 +24,8 @@ def source_path(source: str) -> Path:
         return fetch(source)
     if not path.exists():
         raise MissingFileError(
-            f"there is no data set {source!r}{did_you_mean(source, DATA_SETS)} Give a folder, a file, or a data set "
-            f"by name: {', '.join(DATA_SETS)}."
+            f"there is no data set {source!r}{did_you_mean(source, DATA_SETS)} Give a folder, a file, or a data "
+            f"set by name: {', '.join(DATA_SETS)}."
         )
     return path
 
