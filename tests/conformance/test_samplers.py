@@ -61,7 +61,7 @@ def make_resources(kind: str = "attention") -> SamplerResources:
     generator = torch.Generator().manual_seed(2)
     config = AlignmentConfig(projector=kind, hidden_size=6)  # type: ignore[arg-type]
     projector = SemanticProjector(item_vectors, SIZE, config, generator=generator)
-    return SamplerResources(DATASET, SIZE, table, projector, item_vectors)
+    return SamplerResources(DATASET, table, projector, item_vectors, SIZE)
 
 
 def make_embeddings(n_layers: int = 3) -> tuple[Embeddings, list[Tensor]]:
@@ -210,7 +210,7 @@ def test_a_user_without_any_negative_is_refused(name: str, negatives_file: str) 
     dataset = InteractionDataset(Vocabulary("ab", "user"), Vocabulary("xyz", "item"), full, empty, empty)
     table = HardNegativeTable([], [], np.zeros((0, TEXT_SIZE), np.float16), 3, [])
     resources = SamplerResources(
-        dataset, SIZE, table, make_resources().projector, np.zeros((3, TEXT_SIZE), np.float16)
+        dataset, table, make_resources().projector, np.zeros((3, TEXT_SIZE), np.float16), SIZE
     )
     path = Path(negatives_file).with_name("other.csv")
     path.write_text("user_id,item_id\nb,y\n")
@@ -222,12 +222,12 @@ def test_a_user_without_any_negative_is_refused(name: str, negatives_file: str) 
 @pytest.mark.parametrize("name", ["semantic", "noise", "shuffled"])
 def test_a_missing_resource_is_named(name: str) -> None:
     with pytest.raises(ConfigError, match=f"'{name}' needs hard negatives and projector"):
-        build_sampler(name, SAMPLERS[name].Config(), SamplerResources(DATASET, SIZE))
+        build_sampler(name, SAMPLERS[name].Config(), SamplerResources(DATASET))
 
 
 def test_an_unknown_sampler_lists_the_choices() -> None:
     with pytest.raises(UnknownChoiceError, match="did you mean 'mixgcf'"):
-        build_sampler("mixgfc", SAMPLERS["uniform"].Config(), SamplerResources(DATASET, SIZE))
+        build_sampler("mixgfc", SAMPLERS["uniform"].Config(), SamplerResources(DATASET))
 
 
 @every_sampler

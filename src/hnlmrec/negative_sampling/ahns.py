@@ -15,15 +15,13 @@ from hnlmrec.models.base import Embeddings
 from hnlmrec.negative_sampling.base import Negatives
 from hnlmrec.negative_sampling.candidates import CandidateConfig, CandidateSampler, choose
 
-_POLE_GUARD = 1e-3
-
 
 class AHNSConfig(CandidateConfig):
     """The K negatives are each chosen from n candidates of their own."""
 
     alpha: float = 1.0
     """Shift of the positive's score."""
-    beta: float = Field(0.1, ge=0)
+    beta: float = Field(0.1, gt=0)
     """Scale of the wanted hardness: larger values give harder negatives."""
     p: float = Field(-2.0, lt=-1)
     """Exponent: the wanted score is beta (s(u,i) + alpha)^(p + 1), which falls as the positive's score rises."""
@@ -32,9 +30,9 @@ class AHNSConfig(CandidateConfig):
 class AHNSSampler(CandidateSampler):
     """j = argmin over C of | s(u,j) - beta (s(u,i) + alpha)^(p + 1) |, C uniform outside train(u).
 
-    Departs from the paper: s(u,i) + alpha is kept at 0.001 or above. Below the pole at s(u,i) = -alpha the power
-    would change its sign (or, with a broken exponent, not exist), so that the worst-ranked positives would get the
-    easiest negatives; with the guard they get the hardest, as the idea demands.
+    Departs from the paper: at and below the pole at s(u,i) = -alpha, the wanted score is that of the hardest
+    candidate. There the power would change its sign (or, with a broken exponent, not exist), so that the
+    worst-ranked positives would get the easiest negatives. No wanted score is above the hardest candidate's.
     """
 
     Config = AHNSConfig
@@ -49,5 +47,7 @@ class AHNSSampler(CandidateSampler):
         user_vectors = embeddings.users.detach()[users]
         scores = self.scores(user_vectors, embeddings.items, candidates)
         positive_scores = (user_vectors * embeddings.items.detach()[positives]).sum(dim=1)
-        wanted = self.beta * (positive_scores + self.alpha).clamp(min=_POLE_GUARD).pow(self.p + 1)
-        return Negatives(choose(candidates, (scores - wanted[:, None, None]).abs().argmin(dim=2)))
+        base = (positive_scores + self.alpha)[:, None, None]
+        wanted = torch.where(base > 0, self.beta * base.pow(self.p + 1), torch.inf)
+        wanted = torch.minimum(wanted, scores.amax(dim=2, keepdim=True))
+        return Negatives(choose(candidates, (scores - wanted).abs().argmin(dim=2)))

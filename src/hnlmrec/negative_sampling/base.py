@@ -60,19 +60,20 @@ class SamplerResources:
 
     Attributes:
         dataset: only its train split is read.
-        embedding_size: length d of the model's embeddings (of one layer's, where it has layers).
         hard_negatives: generated negatives, for the semantic sampler and its ablations.
         projector: from text vectors to the CF space, for the same.
         item_vectors: [n_items, d_text], text vectors of all items in the order of their numbers, a row of
         zeros for
             an item without text; what a trainable projector learns its alignment on.
+        embedding_size: length d of the model's embeddings (of one layer's, where it has layers), for the samplers
+            with parameters of their own.
     """
 
     dataset: InteractionDataset
-    embedding_size: int
     hard_negatives: HardNegativeTable | None = None
     projector: SemanticProjector | None = None
     item_vectors: npt.NDArray[np.floating[Any]] | None = None
+    embedding_size: int | None = None
 
     def require(self, sampler: str, *names: str) -> None:
         """Check that resources are there.
@@ -83,9 +84,9 @@ class SamplerResources:
         missing = [name.replace("_", " ") for name in names if getattr(self, name) is None]
         if missing:
             raise ConfigError(
-                f"the sampler {sampler!r} needs {' and '.join(missing)}, which this run does not have. They come "
-                "from the text stages (profiles, hard_negatives, encode): use `hnlmrec run`, or choose a sampler "
-                "that needs interactions only, such as 'uniform' or 'dns'."
+                f"the sampler {sampler!r} needs {' and '.join(missing)}, which this run does not have. Texts and "
+                "hard negatives come from the text stages (profiles, hard_negatives, encode): use `hnlmrec run`, or "
+                "choose a sampler that needs interactions only, such as 'uniform' or 'dns'."
             )
 
 

@@ -95,6 +95,10 @@ class UniformCandidates(nn.Module):
             arrays = (tensor.numpy() for tensor in (users, places, self.indptr, self.thresholds))
             _nth_free_item(*arrays, self.n_items, items)  # type: ignore[call-arg]
             return torch.from_numpy(items)
+        return self.at_any_device(users, places)
+
+    def at_any_device(self, users: Tensor, places: Tensor) -> Tensor:
+        """Do the same with tensor operations alone, which any device has."""
         starts = self.indptr[users]  # [B]
         free = self.n_items - (self.indptr[users + 1] - starts)
         ranks = (places * free[:, None]).long()  # [B, n]

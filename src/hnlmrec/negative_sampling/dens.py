@@ -64,6 +64,8 @@ class DENSSampler(CandidateSampler):
     def build(cls, resources: SamplerResources, config: SamplerConfig) -> Self:
         """Make the sampler with gates of the model's embedding size."""
         assert isinstance(config, DENSConfig)
+        resources.require("dens", "embedding_size")
+        assert resources.embedding_size is not None
         return cls(resources.dataset, config, resources.embedding_size)
 
     def start_epoch(self, epoch: int, embeddings: Embeddings) -> None:

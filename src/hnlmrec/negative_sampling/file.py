@@ -48,6 +48,7 @@ class FileSampler(NegativeSampler):
     """
 
     Config = FileConfig
+    uses_embeddings = False
     negatives: Tensor  # int64 [n], in the order of the index
     ends: Tensor  # float64 [n], sum of the weights up to and with each row
     tally: Tensor  # int64 [2], drawn and missing

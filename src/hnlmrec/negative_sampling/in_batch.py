@@ -39,6 +39,7 @@ class InBatchSampler(NegativeSampler):
     """
 
     Config = InBatchConfig
+    uses_embeddings = False
     log_q: Tensor  # [n_items]
     filled: Tensor  # int64 scalar
     drawn: Tensor  # int64 scalar
