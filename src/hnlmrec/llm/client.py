@@ -26,6 +26,8 @@ class CompletionConfig(Config):
     """Name of the model, as the provider knows it."""
     temperature: float = Field(0.0, ge=0.0, le=2.0)
     """0 takes the most likely token at each step."""
+    frequency_penalty: float = Field(0.0, ge=-2.0, le=2.0)
+    """Lowers the chance of tokens that the reply already holds; keeps a small model out of loops."""
     max_tokens: int = Field(256, ge=1)
     """Upper bound of the reply's tokens; a reply that reaches it is truncated, so it is a failure."""
     seed: int | None = None

@@ -1,0 +1,1 @@
+"""Profiles and textual hard negatives, written by a language model."""

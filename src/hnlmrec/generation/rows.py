@@ -1,0 +1,158 @@
+"""One resumable row runner for everything that a language model writes.
+
+Each row that is done is appended at once, so that a kill loses at most the requests in flight; the next run reads
+the rows back and asks for the others only, failed ones included. One row's failure never stops the others.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
+
+from hnlmrec.errors import ProviderError
+from hnlmrec.generation.asking import Asker, Attempt
+from hnlmrec.generation.row_file import Key, RowFile
+from hnlmrec.generation.row_task import RowSummary, RowTask
+from hnlmrec.llm.cache import CachedChatClient
+from hnlmrec.llm.client import CompletionConfig
+from hnlmrec.llm.prompts import PromptTemplate
+
+__all__ = ["Progress", "RowSummary", "RowTask", "run_rows"]
+
+Progress = Callable[[int, int], None]
+"""Told (rows done, of all)."""
+
+_TASKS_PER_WORKER = 2  # handed to the pool, those at work included: no worker idles, and memory stays flat
+
+
+def run_rows(
+    tasks: Iterable[RowTask],
+    total: int,
+    *,
+    template: PromptTemplate,
+    client: CachedChatClient,
+    completion: CompletionConfig,
+    out: Path,
+    failures: Path,
+    concurrency: int = 8,
+    progress: Progress | None = None,
+    already_done: int = 0,
+) -> RowSummary:
+    """Write a line {key fields, reply fields} for each task that succeeds, in the order of the tasks.
+
+    Args:
+        tasks: read as they are needed, so that a generator keeps memory flat; keys differ.
+        total: their number, for `progress`.
+        template: the prompt, and the reply that it asks for.
+        client: where replies come from; those that parse enter its cache.
+        completion: the settings of a request; its schema is replaced by the template's.
+        out: JSON lines of the rows that are done; read back if it is there.
+        failures: JSON lines {key fields, "error", "message", "reply"} of this run's failures.
+        concurrency: number of requests in flight.
+        progress: called in this thread.
+        already_done: rows of an earlier part of the same work, for `progress`.
+
+    Raises:
+        ProviderError: no row can succeed. KeyboardInterrupt likewise ends the run: requests in flight are awaited,
+            what they bring is kept, and the same call goes on from there.
+        CorruptArtifactError: `out` holds something else.
+        OSError: the disk is full; what was written stays whole.
+    """
+    with ExitStack() as stack:
+        done = stack.enter_context(RowFile.open(out, resume=True))
+        failed = stack.enter_context(RowFile.open(failures, resume=False))
+        book = _Book(done, failed, progress or _silent, total=total, already_done=already_done)
+        stopping = threading.Event()
+        asker = Asker(template, client, completion, stopping)
+        _work(asker, book, book.unfinished(tasks), stopping, concurrency=concurrency)
+        book.close()
+        return book.summary
+
+
+def _work(
+    asker: Asker, book: _Book, tasks: Iterator[RowTask], stopping: threading.Event, *, concurrency: int
+) -> None:
+    pending: set[Future[Attempt]] = set()
+    finished: set[Future[Attempt]] = set()
+    with ThreadPoolExecutor(concurrency, thread_name_prefix="row") as pool:
+        try:
+            while True:
+                for task in islice(tasks, concurrency * _TASKS_PER_WORKER - len(pending)):
+                    pending.add(pool.submit(asker.attempt, task))
+                if not pending:
+                    return
+                finished, pending = wait(pending, return_when=FIRST_COMPLETED)
+                while finished:
+                    book.record(finished.pop().result())
+        except BaseException as error:
+            stopping.set()
+            at_work = [future for future in pending | finished if not future.cancel()]
+            if isinstance(error, (ProviderError, KeyboardInterrupt)):  # what is paid for is awaited and kept
+                _keep(book, at_work)
+            raise
+
+
+def _keep(book: _Book, at_work: Iterable[Future[Attempt]]) -> None:
+    for future in at_work:
+        if future.exception() is None and future.result().row is not None:
+            book.record(future.result())
+
+
+class _Book:
+    """Writes results down and counts them; used by the main thread alone."""
+
+    def __init__(
+        self, done: RowFile, failed: RowFile, progress: Progress, *, total: int, already_done: int
+    ) -> None:
+        self._done = done
+        self._failed = failed
+        self._progress = progress
+        self._total = total
+        self._already_done = already_done
+        self._order: list[Key] = []
+        self.summary = RowSummary()
+
+    def unfinished(self, tasks: Iterable[RowTask]) -> Iterator[RowTask]:
+        """Yield the tasks that need a request, and settle the others."""
+        finished = self._done.keys()
+        for task in tasks:
+            key = tuple(task.key.values())
+            self._order.append(key)
+            if key in finished:
+                self._count(RowSummary(resumed=1))
+            elif task.given is not None:
+                self._done.append({**task.key, **task.given}, key)
+                self._count(RowSummary(given=1))
+            elif task.problem is not None:
+                failure = {**task.key, "error": "DataError", "message": task.problem, "reply": ""}
+                self._failed.append(failure, key)
+                self._count(RowSummary(requested=1, failed=1))
+            else:
+                yield task
+
+    def record(self, attempt: Attempt) -> None:
+        """Write down what an attempt brought."""
+        key = tuple(attempt.key.values())
+        if attempt.row is not None:
+            self._done.append(attempt.row, key)
+        else:
+            assert attempt.failure is not None
+            self._failed.append(attempt.failure, key)
+        self._count(attempt.summary())
+
+    def close(self) -> None:
+        """Put both files into the order of the tasks."""
+        self._done.sort(self._order)
+        self._failed.sort(self._order)
+
+    def _count(self, part: RowSummary) -> None:
+        self.summary += part
+        self._progress(self._already_done + self.summary.rows, self._total)
+
+
+def _silent(done: int, total: int) -> None:
+    del done, total

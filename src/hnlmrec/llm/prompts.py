@@ -1,0 +1,191 @@
+"""Prompts as package data, and the replies that they ask for.
+
+A prompt is a Markdown file: a TOML head between `+++` lines (the kind of reply, the longest text of each field),
+then the turns, each after a line such as `=== user ===`. Turns are Jinja templates; a missing field is an error. Worked
+examples are turns of their own, the same in every request, so that a server computes them once.
+
+What is filled in is untrusted (titles, reviews, other replies): every `{{ … }}` goes through `clean`, which folds
+it to one line and takes away the characters that close a delimiter or make up a model's control tokens.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import json
+import re
+import tomllib
+import unicodedata
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import jinja2
+import pydantic
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from hnlmrec.errors import ConfigError, MissingFileError, ReplyError, UnknownChoiceError
+from hnlmrec.llm.client import Message
+from hnlmrec.llm.reply_text import checked_text
+
+Role = Literal["system", "user", "assistant"]
+
+MAX_FIELD_CHARACTERS = 1200
+_HEAD = re.compile(r"\A\+\+\+\n(.*?)\n\+\+\+\n", re.DOTALL)
+_TURN = re.compile(r"^=== (system|user|assistant) ===$", re.MULTILINE)
+_FOLDED = str.maketrans({"<": "‹", ">": "›", "[": "(", "]": ")", "`": "'"})
+_INVISIBLE = frozenset({"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"})
+
+
+class Profile(BaseModel):
+    """What an item is and who enjoys it, or what a user likes; and why."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+    summarization: str
+    reasoning: str
+
+
+class HardNegative(BaseModel):
+    """The name of an item that fits the user at first sight, but that the user would not choose; and why."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+    name: str
+    reasoning: str
+
+
+Reply = Profile | HardNegative
+REPLIES: dict[str, type[Profile] | type[HardNegative]] = {"profile": Profile, "hard_negative": HardNegative}
+
+
+class _Head(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    reply: Literal["profile", "hard_negative"]
+    max_characters: dict[str, int]
+
+
+class PromptTemplate:
+    """A prompt and the reply that belongs to it.
+
+    Args:
+        text: a prompt file's content.
+        name: for messages.
+
+    Raises:
+        ConfigError: the text is not of the format above.
+    """
+
+    def __init__(self, text: str, name: str) -> None:
+        self.name = name
+        self._text = text
+        head = _HEAD.match(text)
+        if head is None:
+            raise ConfigError(f"the prompt {name!r} has no head between two +++ lines.")
+        try:
+            settings = _Head.model_validate(tomllib.loads(head[1]))
+            self._turns = _turns(text[head.end() :])
+        except (tomllib.TOMLDecodeError, ValidationError, jinja2.TemplateSyntaxError) as error:
+            raise ConfigError(f"the prompt {name!r} is not valid: {error}.") from None
+        self._reply = REPLIES[settings.reply]
+        self._limits = settings.max_characters
+        if set(self._limits) != set(self._reply.model_fields) or not self._turns:
+            fields = ", ".join(self._reply.model_fields)
+            raise ConfigError(f"the prompt {name!r} needs turns, and max_characters for exactly: {fields}.")
+
+    @classmethod
+    def load(cls, name: str) -> PromptTemplate:
+        """Load a prompt of this package by its name, or the user's own by the path of its .md file."""
+        if name.endswith(".md"):
+            try:
+                return cls(Path(name).read_text(encoding="utf-8"), name)
+            except FileNotFoundError:
+                raise MissingFileError(f"there is no prompt file {name}.") from None
+        folder = resources.files("hnlmrec.llm").joinpath("prompts")
+        names = sorted(path.name.removesuffix(".md") for path in folder.iterdir() if path.name.endswith(".md"))
+        if name not in names:
+            raise UnknownChoiceError("prompt", name, names)
+        return cls(folder.joinpath(f"{name}.md").read_text(encoding="utf-8"), name)
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of the text and of the reply's schema, 16 hex digits: the version of the prompt."""
+        content = json.dumps([self._text, self.json_schema()], ensure_ascii=False)
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+    def render(self, **fields: Any) -> list[Message]:
+        """Fill in the fields.
+
+        Raises:
+            ConfigError: the template names a field that is not given.
+        """
+        try:
+            return [Message(role, template.render(**fields).strip()) for role, template in self._turns]
+        except jinja2.UndefinedError as error:
+            raise ConfigError(f"the prompt {self.name!r} cannot be filled in: {error}.") from None
+
+    def json_schema(self, choices: Sequence[str] | None = None) -> dict[str, Any]:
+        """Return the JSON schema of the reply; texts are bounded, so that a constrained model comes to an end.
+
+        Args:
+            choices: the only names that a hard negative may have; None for any.
+        """
+        properties: dict[str, Any] = {
+            field: {"type": "string", "minLength": 1, "maxLength": self._limits[field]}
+            for field in self._reply.model_fields
+        }
+        if choices is not None:
+            properties["name"] = {"type": "string", "enum": list(choices)}
+        return {
+            "type": "object",
+            "properties": properties,
+            "required": list(properties),
+            "additionalProperties": False,
+        }
+
+    def parse(self, text: str) -> Reply:
+        """Read a reply, also one in a code fence or with words around the JSON object.
+
+        Raises:
+            ReplyError: no such object, or a text that is empty, "None", cut off or caught in a loop.
+        """
+        start, end = text.find("{"), text.rfind("}")
+        if start < 0 or end < start:
+            raise ReplyError("the reply holds no JSON object.")
+        try:
+            reply = self._reply.model_validate_json(text[start : end + 1])
+        except pydantic.ValidationError as error:
+            problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'JSON'}: {e['msg']}" for e in error.errors())
+            raise ReplyError(f"the reply does not fit the schema: {problems[:300]}.") from None
+        values = {field: checked_text(value, field, limit=self._limits[field]) for field, value in iter(reply)}
+        return self._reply(**values)
+
+
+def clean(value: object) -> object:
+    """Make an untrusted text safe to stand inside a delimiter; numbers and template markup pass as they are.
+
+    HTML entities are resolved; control and invisible characters and runs of white space become one space; `<`,
+    `>`, square brackets and backticks are replaced by look-alikes; the length is bounded by MAX_FIELD_CHARACTERS.
+    """
+    if not isinstance(value, str):
+        return value
+    text = html.unescape(value)
+    text = "".join(" " if unicodedata.category(character) in _INVISIBLE else character for character in text)
+    text = unicodedata.normalize("NFC", " ".join(text.split())).translate(_FOLDED)
+    return shortened(text, MAX_FIELD_CHARACTERS)
+
+
+def shortened(text: str, limit: int) -> str:
+    """Cut a text at a word's end so that it has at most `limit` characters, an ellipsis included."""
+    if len(text) <= limit:
+        return text
+    head = text[: limit - 1]
+    return (head.rsplit(" ", 1)[0] or head) + "…"
+
+
+def _turns(body: str) -> list[tuple[Role, jinja2.Template]]:
+    environment = jinja2.Environment(  # noqa: S701 - prompts are no HTML; `clean` guards every value
+        undefined=jinja2.StrictUndefined, finalize=clean, trim_blocks=True, lstrip_blocks=True
+    )
+    parts = _TURN.split(body)
+    roles = cast(list[Role], parts[1::2])
+    return [(role, environment.from_string(text)) for role, text in zip(roles, parts[2::2], strict=True)]
