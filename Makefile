@@ -8,7 +8,9 @@ INSTALL := $(PIP) install --constraint constraints.txt --editable
 # make bench DATA=../data/ml1m: where to measure; a synthetic data set by default.
 DATA ?=
 
-.PHONY: demo test check secrets docs bench clean
+export NO_MKDOCS_2_WARNING := 1
+
+.PHONY: demo test check secrets docs readme bench pin clean
 .DELETE_ON_ERROR:
 
 # An interrupted install leaves .installing behind, and the next one then starts from an empty environment: pip does
@@ -51,9 +53,19 @@ docs: $(VENV)/.installed-dev
 	$(BIN)/mkdocs build --strict
 	@echo "open site/index.html"
 
+# Writes the file tree of README.md from the files.
+readme:
+	$(PYTHON) docs/tree.py
+
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/sampling.py $(DATA)
 	$(BIN)/python benchmarks/epoch.py $(DATA)
+
+# Writes the versions that are in .venv; see CONTRIBUTING.
+pin: $(VENV)/.installed-dev
+	@sed -n '/^#/p' constraints.txt > constraints.new
+	$(PIP) freeze --exclude-editable | sed 's/+cpu$$//' >> constraints.new
+	@mv constraints.new constraints.txt
 
 clean:
 	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
