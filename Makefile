@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALL := $(PIP) install --constraint constraints.txt --editable
 
-# make bench DATA=../data/ml1m: where to measure; a synthetic data set by default.
-DATA ?=
+# make bench DATA=path/to/folder (train.txt.gz, test.txt.gz): what to measure on; synthetic data by default.
+DATA ?= build/benchmark
 
 export NO_MKDOCS_2_WARNING := 1
 
@@ -58,8 +58,9 @@ readme:
 	$(PYTHON) docs/tree.py
 
 bench: $(VENV)/.installed
-	$(BIN)/python benchmarks/sampling.py $(DATA)
-	$(BIN)/python benchmarks/epoch.py $(DATA)
+	@[ -e $(DATA) ] || $(BIN)/python benchmarks/synthetic.py $(DATA)
+	$(BIN)/python benchmarks/epoch.py $(DATA) --sampler uniform
+	$(BIN)/python benchmarks/epoch.py $(DATA) --sampler dns
 
 # Writes the versions that are in .venv; see CONTRIBUTING.
 pin: $(VENV)/.installed-dev
