@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional
 
 from hnlmrec.config import Config
 from hnlmrec.data.interactions import InteractionDataset
@@ -56,6 +57,23 @@ class Batch:
     positives: Tensor
 
 
+@dataclass(frozen=True)
+class Rows:
+    """The vectors of one step's users and items, with gradient; all that the losses of a step read.
+
+    Attributes:
+        users: [B, d], final vectors.
+        items: [M, d], final vectors.
+        ego_users: [B, d], layer-0 vectors.
+        ego_items: [M, d], layer-0 vectors.
+    """
+
+    users: Tensor
+    items: Tensor
+    ego_users: Tensor
+    ego_items: Tensor
+
+
 class CFModel(nn.Module, ABC):
     """A collaborative filtering model that ends in one vector for each user and item.
 
@@ -89,16 +107,48 @@ class CFModel(nn.Module, ABC):
         self.user_embedding, self.item_embedding = (nn.Parameter(vectors.clone()) for vectors in initial)
 
     @abstractmethod
-    def propagate(self) -> Embeddings:
-        """Return the vectors of all users and items, with gradient."""
+    def propagate(self, *, layers: bool = False) -> Embeddings:
+        """Return the vectors of all users and items, with gradient.
+
+        Args:
+            layers: return the layer outputs too; a model without layers ignores it.
+        """
+
+    def rows(self, users: Tensor, items: Tensor) -> Rows:
+        """Return the vectors of some users [B] and items [M] (int64), as `propagate` would give them.
+
+        A model that need not compute all vectors for it overrides this: the trainer calls it where the sampler
+        does not look at the embeddings.
+        """
+        return self.take(self.propagate(), users, items)
+
+    def take(self, embeddings: Embeddings, users: Tensor, items: Tensor) -> Rows:
+        """Pick the vectors of some users [B] and items [M] (int64) out of what `propagate` gave."""
+        return Rows(
+            take(embeddings.users, users),
+            take(embeddings.items, items),
+            take(self.user_embedding, users),
+            take(self.item_embedding, items),
+        )
+
+    def start_epoch(self, epoch: int) -> None:
+        """Be told that an epoch (0, 1, …) begins; models that redraw their graph do it here."""
 
     def ego_embeddings(self) -> Embeddings:
         """Return the layer-0 vectors, which the L2 term is taken on."""
         return Embeddings(self.user_embedding, self.item_embedding)
 
     def auxiliary_loss(self, batch: Batch) -> Tensor | None:
-        """Return the model's own term (self-supervised, say), already weighted; None where it has none."""
+        """Return the model's own term (self-supervised, say), already weighted; None where it has none.
+
+        It is called after `rows` or `propagate` of the same step.
+        """
         return None
+
+
+def take(table: Tensor, rows: Tensor) -> Tensor:
+    """Return table[rows], with a backward pass that is fast and deterministic on every device."""
+    return functional.embedding(rows, table)
 
 
 def xavier_uniform(shape: tuple[int, int], generator: torch.Generator) -> Tensor:

@@ -1,0 +1,177 @@
+"""The normalised user-item graph and its differentiable propagation.
+
+A = D^-1/2 B D^-1/2 over users and items together ([N, N], N = n_users + n_items) is symmetric. Models need
+sums w_0 e + w (A e + … + A^L e); the gradient of such a sum is the same sum of the incoming gradient, so nothing
+has to be saved for the backward pass. On the CPU our own kernels do it, elsewhere a sparse matrix of torch.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from hnlmrec.data.interactions import Interactions
+from hnlmrec.models import kernels
+from hnlmrec.models.base import take
+from hnlmrec.models.cpu_propagation import CpuPropagation, LayerSum, inverse_positions
+
+__all__ = ["BipartiteGraph", "LayerSum"]
+
+
+class BipartiteGraph:
+    """The graph of a train split, or of a part of its edges.
+
+    Args:
+        interactions: its (user, item) pairs are the edges.
+    """
+
+    def __init__(self, interactions: Interactions) -> None:
+        self.n_users, self.n_items = interactions.n_users, interactions.n_items
+        matrix = interactions.to_scipy()
+        transposed = matrix.T.tocsr()
+        self.columns = np.concatenate([matrix.indices + self.n_users, transposed.indices]).astype(np.int32)
+        self.degrees = np.concatenate([interactions.degrees, interactions.item_degrees])
+        self.indptr = np.concatenate([[0], np.cumsum(self.degrees)]).astype(np.int32)
+        self.cpu = CpuPropagation(self.indptr, self.columns, self.n_users)
+        self._matrices: dict[tuple[torch.device, torch.dtype], Tensor] = {}
+
+    @property
+    def n_nodes(self) -> int:
+        """Number N of users and items together; the items come after the users."""
+        return self.n_users + self.n_items
+
+    def propagate(self, users: Tensor, items: Tensor, layers: LayerSum) -> tuple[Tensor, Tensor]:
+        """Return the sum of layers of all users [n_users, d] and all items [n_items, d], with gradient."""
+        if users.device.type == "cpu":
+            both = _propagate(users, items, self, layers)
+        else:
+            both = _propagate_sparse(torch.cat([users, items]), self, layers)
+        return both[: self.n_users], both[self.n_users :]
+
+    def hop(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        """Return one layer A e, with gradient."""
+        return self.propagate(users, items, LayerSum(1, 0.0, 1.0))
+
+    def propagate_at(
+        self, users: Tensor, items: Tensor, layers: LayerSum, at_users: Tensor, at_items: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return the sum of layers of some users and items, and their own vectors, with gradient.
+
+        On the CPU the last layer is computed at those rows alone, and the backward pass starts from them alone.
+
+        Args:
+            users: [n_users, d].
+            items: [n_items, d].
+            layers: the sum.
+            at_users: int64 [B]; one may come more than once.
+            at_items: int64 [M]; likewise.
+
+        Returns:
+            (sum at the users [B, d], at the items [M, d], own vectors of the users [B, d], of the items [M, d]).
+        """
+        if users.device.type == "cpu":
+            sums, own = _propagate_at(users, items, self, layers, at_users, at_items)
+            n = len(at_users)
+            return sums[:n], sums[n:], own[:n], own[n:]
+        all_users, all_items = self.propagate(users, items, layers)
+        return take(all_users, at_users), take(all_items, at_items), take(users, at_users), take(items, at_items)
+
+    def matrix(self, device: torch.device, dtype: torch.dtype) -> Tensor:
+        """Return A as a sparse CSR tensor [N, N] on that device; made once."""
+        if (device, dtype) not in self._matrices:
+            scale = 1 / np.sqrt(np.maximum(self.degrees, 1))
+            values = np.repeat(scale, self.degrees) * scale[self.columns]
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
+                self._matrices[device, dtype] = torch.sparse_csr_tensor(
+                    torch.from_numpy(self.indptr),
+                    torch.from_numpy(self.columns),
+                    torch.from_numpy(values).to(dtype),
+                    (self.n_nodes, self.n_nodes),
+                    device=device,
+                    check_invariants=False,
+                )
+        return self._matrices[device, dtype]
+
+    def propagate_sparse(self, both: Tensor, layers: LayerSum) -> Tensor:
+        """Compute the sum of layers [N, d] with torch's sparse product, without gradient."""
+        matrix = self.matrix(both.device, both.dtype)
+        total = layers.own_weight * both
+        with torch.autocast(both.device.type, enabled=False):
+            for _ in range(layers.n_layers):
+                both = matrix @ both
+                total = total + layers.layer_weight * both
+        return total
+
+
+def _numpy(tensor: Tensor) -> Any:
+    return tensor.detach().contiguous().numpy()
+
+
+class _Propagate(Function):
+    @staticmethod
+    def forward(ctx: Any, users: Tensor, items: Tensor, graph: BipartiteGraph, layers: LayerSum) -> Tensor:
+        ctx.graph, ctx.layers = graph, layers
+        return torch.from_numpy(graph.cpu.full(_numpy(users), _numpy(items), layers))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        n, rows = ctx.graph.n_users, _numpy(gradient)
+        result = torch.from_numpy(ctx.graph.cpu.full(rows[:n], rows[n:], ctx.layers, sparse=True))
+        return result[:n], result[n:], None, None
+
+
+class _PropagateAt(Function):
+    @staticmethod
+    def forward(  # noqa: PLR0917 - autograd passes arguments by position
+        ctx: Any,
+        users: Tensor,
+        items: Tensor,
+        graph: BipartiteGraph,
+        layers: LayerSum,
+        at_users: Tensor,
+        at_items: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        wanted = np.concatenate([at_users.numpy(), at_items.numpy() + graph.n_users])
+        nodes, places = inverse_positions(wanted, graph.n_nodes)
+        ctx.graph, ctx.layers, ctx.nodes, ctx.places = graph, layers, nodes, places
+        sums = torch.from_numpy(graph.cpu.at(_numpy(users), _numpy(items), layers, nodes))
+        own = torch.cat([users[at_users], items[at_items]])
+        return sums[torch.from_numpy(places)], own
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, sums: Tensor, own: Tensor) -> tuple[Tensor, Tensor, None, None, None, None]:
+        graph, nodes = ctx.graph, ctx.nodes
+        gradient = _numpy(sums)
+        values = np.zeros((len(nodes), gradient.shape[1]), dtype=gradient.dtype)
+        kernels.add_rows(values, ctx.places, gradient)
+        result = graph.cpu.spread(values, nodes, ctx.layers)
+        kernels.add_rows(result, nodes[ctx.places], _numpy(own))
+        both = torch.from_numpy(result)
+        return both[: graph.n_users], both[graph.n_users :], None, None, None, None
+
+
+class _PropagateSparse(Function):
+    @staticmethod
+    def forward(ctx: Any, both: Tensor, graph: BipartiteGraph, layers: LayerSum) -> Tensor:
+        ctx.graph, ctx.layers = graph, layers
+        return graph.propagate_sparse(both, layers)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return ctx.graph.propagate_sparse(gradient, ctx.layers), None, None
+
+
+_propagate: Callable[..., Tensor] = _Propagate.apply
+_propagate_at: Callable[..., tuple[Tensor, Tensor]] = _PropagateAt.apply
+_propagate_sparse: Callable[..., Tensor] = _PropagateSparse.apply

@@ -1,0 +1,81 @@
+"""Options of the trainer."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+
+from hnlmrec.config import Config, runtime
+from hnlmrec.errors import ConfigError
+
+
+class TrainingConfig(Config):
+    """Fields of the section [training]."""
+
+    learning_rate: float = Field(1e-3, gt=0)
+    """Step size of Adam."""
+
+    regularization: float = Field(1e-4, ge=0)
+    """Weight of the L2 term on the layer-0 vectors of the batch's users, positives and negative items."""
+
+    batch_size: int = Field(2048, ge=1)
+    """Positives a step; the last step of an epoch may have fewer."""
+
+    epochs: int = Field(200, ge=1)
+    """Passes over the train split at most."""
+
+    patience: int = Field(10, ge=1)
+    """Training stops after this many evaluations in a row without a gain."""
+
+    evaluate_every: int = Field(1, ge=1)
+    """Epochs from one evaluation to the next; the last epoch is always evaluated."""
+
+    loss: Literal["bpr", "hinge", "softmax", "bce"] = "bpr"
+    """Ranking loss; see the table LOSSES."""
+
+    contrastive_weight: float = Field(1e-3, ge=0)
+    """Weight lambda_cl of the contrastive loss against generated hard negatives, where the sampler has them."""
+
+    temperature: float = Field(0.2, gt=0)
+    """Temperature tau of that contrastive loss."""
+
+    select_on: Literal["valid", "test"] = "valid"
+    """Split on which the best epoch is chosen and training is stopped. "test" repeats the protocol of some
+    publications; figures on the test split are then optimistic, and results say so."""
+
+    select_by: str = "recall@20"
+    """Metric by which the best epoch is chosen; larger is better."""
+
+    drawn_per_epoch: int = Field(50_000, ge=0)
+    """Drawn negatives that are kept of each of the epochs 1, 2, 5, 10, 20, 50, …, for the audit."""
+
+    mixed_precision: bool = False
+    """Compute the losses in bfloat16 where that is safe; CUDA devices only."""
+
+    device: str = runtime("auto")
+    """"auto" (CUDA where there is one, else the CPU), "cpu", "cuda", "cuda:1", "mps"."""
+
+    checkpoint_every: int = runtime(10, ge=0)
+    """Epochs from one checkpoint to the next; 0 for none. A run that was killed goes on from the last one."""
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the device of that name, for "auto" the best that is there.
+
+    Raises:
+        ConfigError: torch does not know the name, or the machine lacks the device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"training.device {name!r} cannot be used on this machine: {reason} "
+            "Choose 'auto', 'cpu', 'cuda' (with a number: 'cuda:1') or 'mps'."
+        ) from None
+    return device

@@ -1,0 +1,78 @@
+"""The losses of one training step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hnlmrec.losses import LOSSES, ego_l2, hard_negative_contrast
+from hnlmrec.models.base import Batch, CFModel, Embeddings, Rows
+from hnlmrec.negative_sampling.base import Negatives, NegativeSampler
+from hnlmrec.training.config import TrainingConfig
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step came to.
+
+    Attributes:
+        losses: scalar of each term, already weighted; the step descends on their sum.
+        items: int64 [B, K], the drawn negatives; None where they stand for no item.
+        positive_scores: [B].
+        negative_scores: [B, K].
+    """
+
+    losses: dict[str, Tensor]
+    items: Tensor | None
+    positive_scores: Tensor
+    negative_scores: Tensor
+
+
+def compute_step(
+    model: CFModel, sampler: NegativeSampler, config: TrainingConfig, batch: Batch, rng: torch.Generator
+) -> Step:
+    """Draw the negatives of a batch and compute every term of the loss.
+
+    Where the sampler does not look at embeddings, the negatives are drawn first, and the model need only make the
+    vectors of the batch.
+    """
+    embeddings = model.propagate(layers=sampler.uses_layers) if sampler.uses_embeddings else None
+    seen = embeddings or model.ego_embeddings().detach()
+    negatives = sampler.sample(batch.users, batch.positives, seen, rng)
+    items = batch.positives if negatives.items is None else torch.cat([batch.positives, negatives.items.flatten()])
+    rows = model.rows(batch.users, items) if embeddings is None else model.take(embeddings, batch.users, items)
+    positive_scores, negative_scores = _scores(rows, negatives, len(batch.users))
+    losses = {"ranking": LOSSES[config.loss](positive_scores, negative_scores, negatives.weights)}
+    if config.regularization:
+        losses["l2"] = config.regularization * ego_l2(rows.ego_users, rows.ego_items)
+    losses |= _contrast(rows, negatives, config)
+    losses |= _auxiliary(model, sampler, batch, negatives, embeddings)
+    return Step(losses, negatives.items, positive_scores, negative_scores)
+
+
+def _scores(rows: Rows, negatives: Negatives, n: int) -> tuple[Tensor, Tensor]:
+    vectors = negatives.vectors
+    if vectors is None:
+        vectors = rows.items[n:].reshape(n, -1, rows.items.shape[1])  # [B, K, d]
+    return (rows.users * rows.items[:n]).sum(-1), (rows.users[:, None] * vectors).sum(-1)
+
+
+def _contrast(rows: Rows, negatives: Negatives, config: TrainingConfig) -> dict[str, Tensor]:
+    if negatives.hard is None or negatives.hard_found is None or not config.contrastive_weight:
+        return {}
+    # Without gradient: a projector that learns from this loss emits easy negatives, and training collapses.
+    hard = negatives.hard.detach()
+    positives = rows.items[: len(rows.users)]
+    loss = hard_negative_contrast(rows.users, positives, hard, negatives.hard_found, config.temperature)
+    return {"contrastive": config.contrastive_weight * loss}
+
+
+def _auxiliary(
+    model: CFModel, sampler: NegativeSampler, batch: Batch, negatives: Negatives, embeddings: Embeddings | None
+) -> dict[str, Tensor]:
+    terms = {"model": model.auxiliary_loss(batch)}
+    if embeddings is not None:
+        terms["sampler"] = sampler.auxiliary_loss(batch.users, batch.positives, negatives, embeddings)
+    return {name: term for name, term in terms.items() if term is not None}

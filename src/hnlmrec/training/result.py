@@ -1,0 +1,175 @@
+"""What training hands back, and the files in which it is kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+
+from hnlmrec.artifacts import write_json
+from hnlmrec.data.embeddings import EmbeddingTable
+from hnlmrec.data.interactions import InteractionDataset
+from hnlmrec.models.base import Batch, Embeddings
+from hnlmrec.training.objective import Step
+
+_DRAWN = {
+    "epoch": pl.Int32,
+    "user": pl.Int32,
+    "positive": pl.Int32,
+    "negative": pl.Int32,
+    "positive_score": pl.Float32,
+    "negative_score": pl.Float32,
+}
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """Told to the progress callback after each epoch.
+
+    Attributes:
+        done: epochs trained.
+        total: epochs at most.
+        losses: mean of each term over the epoch's steps.
+        best_epoch: the best so far, 0 before the first evaluation.
+        best_value: its value of `select_by`.
+    """
+
+    done: int
+    total: int
+    losses: Mapping[str, float]
+    best_epoch: int
+    best_value: float
+
+
+class DrawnNegatives:
+    """A sample of the negatives that were drawn: the first ones of the epochs 1, 2, 5, 10, 20, 50, and so on.
+
+    Args:
+        per_epoch: rows kept of each of these epochs.
+    """
+
+    def __init__(self, per_epoch: int) -> None:
+        self.per_epoch = per_epoch
+        self.frame = pl.DataFrame(schema=_DRAWN)
+        self._parts: list[pl.DataFrame] = []
+        self._missing = 0
+
+    def start_epoch(self, epoch: int) -> None:
+        """Begin an epoch, counted from 1."""
+        leading = epoch // 10 ** (len(str(epoch)) - 1)
+        is_kept = leading in (1, 2, 5) and str(epoch) == f"{leading:0<{len(str(epoch))}}"
+        self._missing = self.per_epoch if is_kept else 0
+
+    def add(self, epoch: int, batch: Batch, step: Step) -> None:
+        """Keep a step's negatives, as many as are still missing."""
+        if not self._missing:
+            return
+        shape = step.negative_scores.shape
+        items = torch.full(shape, -1) if step.items is None else step.items
+        columns = {
+            "epoch": torch.full(shape, epoch),
+            "user": batch.users[:, None].expand(shape),
+            "positive": batch.positives[:, None].expand(shape),
+            "negative": items,
+            "positive_score": step.positive_scores.detach()[:, None].expand(shape),
+            "negative_score": step.negative_scores.detach(),
+        }
+        rows = {name: values.flatten()[: self._missing].cpu().numpy() for name, values in columns.items()}
+        self._parts.append(pl.DataFrame({name: pl.Series(rows[name]).cast(kind) for name, kind in _DRAWN.items()}))
+        self._missing -= len(self._parts[-1])
+
+    def end_epoch(self) -> None:
+        """Join what the epoch gave to `frame`."""
+        self.frame = pl.concat([self.frame, *self._parts])
+        self._parts = []
+
+
+@dataclass
+class History:
+    """How far a run has come: everything about it that JSON can hold, and that a checkpoint does."""
+
+    epochs: int = 0
+    best_epoch: int = 0
+    best_value: float = float("-inf")
+    without_gain: int = 0
+    records: list[dict[str, Any]] = field(default_factory=list)
+    epoch_seconds: list[float] = field(default_factory=list)
+    total_seconds: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingResult:
+    """A trained model's best epoch.
+
+    Attributes:
+        embeddings: final vectors of the best epoch, float32, on the CPU.
+        best_epoch: counted from 1.
+        best_value: its value of `select_by` on `select_on`.
+        epochs: epochs trained.
+        select_on: the split on which the best epoch was chosen; "test" makes figures on test optimistic.
+        records: one for each evaluated epoch, as in metrics.jsonl.
+        seconds: {"train_per_epoch": median, without evaluation; "total": all of it}.
+        sampler_counts: what the sampler counted.
+        drawn: a sample of the drawn negatives.
+    """
+
+    embeddings: Embeddings
+    best_epoch: int
+    best_value: float
+    epochs: int
+    select_on: str
+    records: list[dict[str, Any]]
+    seconds: dict[str, float]
+    sampler_counts: dict[str, int]
+    drawn: pl.DataFrame
+
+    @classmethod
+    def of(
+        cls, embeddings: Embeddings, history: History, select_on: str, counts: dict[str, int], drawn: pl.DataFrame
+    ) -> TrainingResult:
+        """Put a result together from a run's history."""
+        seconds = {"train_per_epoch": median(history.epoch_seconds), "total": history.total_seconds}
+        return cls(
+            embeddings,
+            history.best_epoch,
+            history.best_value,
+            history.epochs,
+            select_on,
+            history.records,
+            seconds,
+            counts,
+            drawn,
+        )
+
+    def save(self, folder: Path, dataset: InteractionDataset) -> None:
+        """Write users.*, items.* (EmbeddingTable), drawn.parquet, metrics.jsonl and training.json."""
+        for name, vocabulary, vectors in (
+            ("users", dataset.users, self.embeddings.users),
+            ("items", dataset.items, self.embeddings.items),
+        ):
+            EmbeddingTable(vocabulary, vectors.numpy().astype(np.float32)).save(folder, name)
+        self.drawn.write_parquet(folder / "drawn.parquet")
+        write_records(folder, self.records)
+        summary = {
+            "best_epoch": self.best_epoch,
+            "epochs": self.epochs,
+            "select_on": self.select_on,
+            "seconds": self.seconds,
+            "sampler": self.sampler_counts,
+        }
+        write_json(folder / "training.json", summary)
+
+
+def write_records(folder: Path, records: list[dict[str, Any]]) -> None:
+    """Write metrics.jsonl: a line for each evaluated epoch."""
+    path = folder / "metrics.jsonl"
+    temporary = path.with_name(".metrics.jsonl.tmp")
+    temporary.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    temporary.replace(path)
