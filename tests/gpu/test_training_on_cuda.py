@@ -1,0 +1,58 @@
+"""On a CUDA device: the same values as on the CPU, and a run that solves the planted structure."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tests.planted import checkerboard, separation
+
+from hnlmrec.models import MODELS
+from hnlmrec.models.propagation import BipartiteGraph, LayerSum
+from hnlmrec.negative_sampling.uniform import UniformSampler
+from hnlmrec.rng import RandomStreams
+from hnlmrec.training import Trainer, TrainingConfig, TrainingResult
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
+]
+DATASET = checkerboard()
+
+
+def train(name: str, **changes: object) -> TrainingResult:
+    options = {"epochs": 40, "batch_size": 128, "learning_rate": 0.02, "device": "cuda", "patience": 99}
+    kind = MODELS[name]
+    small = {"ssl_weight": 0.02} if "ssl_weight" in kind.Config.model_fields else {}
+    config = kind.Config(embedding_size=8, **small)
+    model = kind(DATASET, config, generator=torch.Generator().manual_seed(0))
+    sampler = UniformSampler(DATASET, UniformSampler.Config())
+    training = TrainingConfig(**(options | changes))  # type: ignore[arg-type]
+    return Trainer(model, sampler, training, RandomStreams(3), evaluate=separation(DATASET)).fit(DATASET)
+
+
+def test_propagation_and_gradient_equal_the_cpu() -> None:
+    graph, layers = BipartiteGraph(DATASET.train), LayerSum.mean(3)
+    generator = torch.Generator().manual_seed(0)
+    at_users, at_items = torch.tensor([0, 5, 5]), torch.tensor([2, 2, 29, 1])
+    results = []
+    for device in ("cpu", "cuda"):
+        generator.manual_seed(0)
+        tables = [
+            torch.randn(n, 16, generator=generator).to(device).requires_grad_()
+            for n in (DATASET.n_users, DATASET.n_items)
+        ]
+        parts = graph.propagate_at(*tables, layers, at_users.to(device), at_items.to(device))
+        torch.stack([part.square().sum() for part in parts]).sum().backward()
+        results.append([*(part.detach().cpu() for part in parts), *(table.grad.cpu() for table in tables)])
+    torch.testing.assert_close(*results, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_solves_the_checkerboard(name: str) -> None:
+    assert train(name).best_value > 0.95
+
+
+@pytest.mark.parametrize("mixed_precision", [False, True])
+def test_two_runs_are_equal(mixed_precision: bool) -> None:
+    first, second = (train("lightgcn", epochs=3, mixed_precision=mixed_precision) for _ in range(2))
+    assert torch.equal(first.embeddings.users, second.embeddings.users)
