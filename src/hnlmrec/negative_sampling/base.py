@@ -62,9 +62,8 @@ class SamplerResources:
         dataset: only its train split is read.
         hard_negatives: generated negatives, for the semantic sampler and its ablations.
         projector: from text vectors to the CF space, for the same.
-        item_vectors: [n_items, d_text], text vectors of all items in the order of their numbers, a row of
-        zeros for
-            an item without text; what a trainable projector learns its alignment on.
+        item_vectors: [n_items, d_text], text vectors of all items in the order of their numbers, a row of zeros
+            for an item without text; what a trainable projector learns its alignment on.
         embedding_size: length d of the model's embeddings (of one layer's, where it has layers), for the samplers
             with parameters of their own.
     """
@@ -85,8 +84,8 @@ class SamplerResources:
         if missing:
             raise ConfigError(
                 f"the sampler {sampler!r} needs {' and '.join(missing)}, which this run does not have. Texts and "
-                "hard negatives come from the text stages (profiles, hard_negatives, encode): use `hnlmrec run`, or "
-                "choose a sampler that needs interactions only, such as 'uniform' or 'dns'."
+                "hard negatives come from the text stages (profiles, hard_negatives, encode): use `hnlmrec run`, "
+                "or choose a sampler that needs interactions only, such as 'uniform' or 'dns'."
             )
 
 
@@ -102,6 +101,8 @@ class NegativeSampler(nn.Module, ABC):
     """
 
     Config: ClassVar[type[SamplerConfig]]
+    requires: ClassVar[tuple[str, ...]] = ()
+    """Names of the fields of `SamplerResources` that this sampler cannot do without."""
     uses_embeddings: ClassVar[bool] = True
     """False where the sampler reads no embeddings: the model then makes the vectors of the batch alone. What is
     passed as `embeddings` are layer-0 vectors in that case, and `auxiliary_loss` is not called."""

@@ -69,6 +69,7 @@ class SemanticSampler(NegativeSampler):
     """
 
     Config = SemanticConfig
+    requires = ("hard_negatives", "projector")
     has_text: Tensor  # bool [n_items]
     table_rows: Tensor  # int64 [n], rows of the table that may be used
     tally: Tensor  # int64 [2], lookups and found
@@ -101,7 +102,7 @@ class SemanticSampler(NegativeSampler):
         """Make the sampler; it needs hard negatives and a projector, and item vectors if that is trainable."""
         assert isinstance(config, SemanticConfig)
         name = cls.__name__.removesuffix("Sampler").lower()
-        resources.require(name, "hard_negatives", "projector")
+        resources.require(name, *cls.requires)
         table, projector = resources.hard_negatives, resources.projector
         assert table is not None
         assert projector is not None

@@ -24,7 +24,8 @@ class ShuffledConfig(SemanticConfig):
 
 
 class ShuffledSampler(SemanticSampler):
-    """The vector of row r is that of row p(r), p a random permutation of the table's rows.
+    """The vector of row r is that of row p(r), p a random permutation of the table's rows in one ring, so that no
+    row keeps its own vector.
 
     Departs from `semantic` in this alone. The permuted vectors are held in memory.
     """
@@ -33,6 +34,8 @@ class ShuffledSampler(SemanticSampler):
     config: ShuffledConfig
 
     def vectors_of(self, table: HardNegativeTable) -> npt.NDArray[np.floating[Any]]:
-        """Return the table's vectors in a random order, [n, d_text]."""
-        order = np.random.default_rng(self.config.seed).permutation(len(table))
-        return np.asarray(table.vectors[order])
+        """Return the table's vectors, each moved to the next row of a random ring, [n, d_text]."""
+        ring = np.random.default_rng(self.config.seed).permutation(len(table))
+        giver = np.empty_like(ring)
+        giver[ring] = np.roll(ring, 1)
+        return np.asarray(table.vectors[giver])
