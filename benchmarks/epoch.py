@@ -60,7 +60,7 @@ def make_trainer(dataset: InteractionDataset, model: str, sampler: str, epochs: 
     generator = torch.Generator().manual_seed(streams.integer("model"))
     model_class, sampler_class = lookup(MODELS, model, "model"), lookup(SAMPLERS, sampler, "sampler")
     network = model_class(dataset, model_class.Config(), generator=generator)
-    resources = SamplerResources(dataset, network.propagate().users.shape[1])
+    resources = SamplerResources(dataset, embedding_size=network.propagate().users.shape[1])
     config = TrainingConfig(epochs=epochs, select_on="test", drawn_per_epoch=0, device="cpu")
     drawer = sampler_class.build(resources, sampler_class.Config())
     return Trainer(network, drawer, config, streams, evaluate=measure)

@@ -24,8 +24,7 @@ class ShuffledConfig(SemanticConfig):
 
 
 class ShuffledSampler(SemanticSampler):
-    """The vector of row r is that of row p(r), p a random permutation of the table's rows in one ring, so that no
-    row keeps its own vector.
+    """The vector of row r is that of row p(r), p a random ring through the table: no row keeps its own vector.
 
     Departs from `semantic` in this alone. The permuted vectors are held in memory.
     """
