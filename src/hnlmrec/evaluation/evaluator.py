@@ -53,8 +53,8 @@ class EvaluationConfig(Config):
     test), "train" = those of train alone, so that validation items stand in the way of test items. Where there
     is no validation split, as in the published protocol of LightGCN and DENS, the two are the same."""
 
-    memory_mib: int = runtime(4, ge=1)
-    """Size of the block of scores worked on at once, in MiB. Small blocks stay in the processor's cache."""
+    memory_mib: int = runtime(16, ge=1)
+    """Size of the block of scores worked on at once, in MiB. Blocks of some MiB stay near the processor."""
 
     @field_validator("ks")
     @classmethod
@@ -120,7 +120,7 @@ def evaluate(
     metrics: Sequence[str] = DEFAULT_METRICS,
     ks: Sequence[int] = DEFAULT_KS,
     mask: Mask = "seen",
-    memory_mib: int = 4,
+    memory_mib: int = 16,
 ) -> EvaluationResult:
     """Rank the whole catalogue for every user with a relevant item, and measure the lists.
 
