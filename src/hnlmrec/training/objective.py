@@ -19,15 +19,17 @@ class Step:
 
     Attributes:
         losses: scalar of each term, already weighted; the step descends on their sum.
-        items: int64 [B, K], the drawn negatives; None where they stand for no item.
         positive_scores: [B].
         negative_scores: [B, K].
+        negatives: what the sampler gave.
+        catalogue: [n_items, d], the items' vectors without gradient, where the sampler was given them.
     """
 
     losses: dict[str, Tensor]
-    items: Tensor | None
     positive_scores: Tensor
     negative_scores: Tensor
+    negatives: Negatives
+    catalogue: Tensor | None
 
 
 def compute_step(
@@ -49,7 +51,8 @@ def compute_step(
         losses["l2"] = config.regularization * ego_l2(rows.ego_users, rows.ego_items)
     losses |= _contrast(rows, negatives, config)
     losses |= _auxiliary(model, sampler, batch, negatives, embeddings)
-    return Step(losses, negatives.items, positive_scores, negative_scores)
+    catalogue = None if embeddings is None else embeddings.items.detach()
+    return Step(losses, positive_scores, negative_scores, negatives, catalogue)
 
 
 def _scores(rows: Rows, negatives: Negatives, n: int) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
+from torch import Tensor
+from torch.nn import functional
 
 from hnlmrec.artifacts import write_json
 from hnlmrec.data.embeddings import EmbeddingTable
@@ -24,6 +26,7 @@ _DRAWN = {
     "user": pl.Int32,
     "positive": pl.Int32,
     "negative": pl.Int32,
+    "generated": pl.Int32,
     "positive_score": pl.Float32,
     "negative_score": pl.Float32,
 }
@@ -51,6 +54,9 @@ class EpochReport:
 class DrawnNegatives:
     """A sample of the negatives that were drawn: the first ones of the epochs 1, 2, 5, 10, 20, 50, and so on.
 
+    `negative` is the item that was drawn, or that a vector was mixed from; `generated` the catalogue item that a
+    generated vector lies nearest to. Either is -1 where there is none.
+
     Args:
         per_epoch: rows kept of each of these epochs.
     """
@@ -72,12 +78,14 @@ class DrawnNegatives:
         if not self._missing:
             return
         shape = step.negative_scores.shape
-        items = torch.full(shape, -1) if step.items is None else step.items
+        none = torch.full(shape, -1, device=step.negative_scores.device)
+        items = step.negatives.items
         columns = {
             "epoch": torch.full(shape, epoch),
             "user": batch.users[:, None].expand(shape),
             "positive": batch.positives[:, None].expand(shape),
-            "negative": items,
+            "negative": none if items is None else items,
+            "generated": _nearest_items(step, none),
             "positive_score": step.positive_scores.detach()[:, None].expand(shape),
             "negative_score": step.negative_scores.detach(),
         }
@@ -89,6 +97,15 @@ class DrawnNegatives:
         """Join what the epoch gave to `frame`."""
         self.frame = pl.concat([self.frame, *self._parts])
         self._parts = []
+
+
+def _nearest_items(step: Step, none: Tensor) -> Tensor:
+    """Return the catalogue item that each generated negative lies nearest to by cosine, int64 [B, K]; else -1."""
+    hard, found = step.negatives.hard, step.negatives.hard_found
+    if hard is None or found is None or step.catalogue is None:
+        return none
+    nearest = (hard @ functional.normalize(step.catalogue, dim=1).T).argmax(dim=-1)
+    return torch.where(found, nearest, none)
 
 
 @dataclass

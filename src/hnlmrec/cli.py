@@ -1,0 +1,266 @@
+"""The command line: thin, with results on stdout and everything else on stderr.
+
+Exit status: 0 done; 2 the user's input is wrong; 1 a fault of ours; 130 interrupted, the same command goes on.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hnlmrec.console import RichProgress, log_to_stderr, stderr
+from hnlmrec.errors import HnlmrecError
+
+if TYPE_CHECKING:
+    from hnlmrec.pipeline.config import RunConfig
+
+app = typer.Typer(
+    help="Hard negative sampling via large language models for collaborative filtering.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+data_app = typer.Typer(help="Data sets: list, fetch, prepare, describe.", no_args_is_help=True)
+config_app = typer.Typer(help="Shipped configurations: list, show, copy, validate.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+app.add_typer(config_app, name="config")
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...", help="Settings to change, for example training.epochs=5.", show_default=False
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or its name below runs/.")]
+
+
+def main() -> None:
+    """Run the command line; errors become one clear message and an exit status."""
+    try:
+        app()
+    except HnlmrecError as error:
+        _fail(str(error), error.exit_status)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _fail(f"the disk is full ({error}). What was made so far is kept; make room and run the same command.", 2)
+    except SystemExit as status:
+        if status.code == 130:
+            stderr.print("interrupted; the same command goes on from here.", style="yellow")
+        raise
+
+
+def _fail(message: str, status: int) -> None:
+    stderr.print("error:", style="bold red", end=" ")
+    stderr.print(message, markup=False, highlight=False, soft_wrap=True)
+    sys.exit(status)
+
+
+@app.command()
+def demo(overrides: Overrides = None, *, as_json: Json = False, verbose: Verbose = False) -> None:
+    """Run the whole method on a subset of MovieLens-100K with an embedded LLM: a few minutes on two cores."""
+    from hnlmrec.pipeline.shipped import load_shipped
+
+    _run(load_shipped("demo", overrides or ()), until=None, plan=False, as_json=as_json, verbose=verbose)
+
+
+@app.command()
+def run(
+    config: Annotated[
+        Path, typer.Argument(metavar="CONFIG.toml", help="A TOML file, or the name of a shipped one.")
+    ],
+    overrides: Overrides = None,
+    *,
+    until: Annotated[str | None, typer.Option(help="Stop after this stage.", metavar="STAGE")] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Print LLM calls, tokens and cost; make none.")] = False,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Run every stage that a configuration asks for, and write the report."""
+    from hnlmrec.pipeline.shipped import load_run_config
+
+    _run(load_run_config(config, overrides or ()), until=until, plan=plan, as_json=as_json, verbose=verbose)
+
+
+@app.command()
+def train(
+    dataset: Annotated[
+        str, typer.Argument(help="A prepared artefact, a folder of interactions, or an asset's name.")
+    ],
+    overrides: Overrides = None,
+    *,
+    model: Annotated[str, typer.Option(help="Name of the model.")] = "lightgcn",
+    sampler: Annotated[str, typer.Option(help="Name of the negative sampler.")] = "uniform",
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Train one model with one sampler on one data set, and evaluate it."""
+    from hnlmrec.pipeline.shipped import training_config
+
+    config = training_config(dataset, model, sampler, overrides or ())
+    _run(config, until="evaluate", plan=False, as_json=as_json, verbose=verbose)
+
+
+@app.command()
+def report(run_folder: RunFolder) -> None:
+    """Write a run's report anew from its result files, and print its path."""
+    from hnlmrec.pipeline.report import write_run_report
+    from hnlmrec.pipeline.results import open_run
+
+    typer.echo(write_run_report(open_run(run_folder)))
+
+
+@app.command()
+def compare(
+    run_folders: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, the reference first.")],
+    metric: Annotated[str, typer.Option(help="Metric to test.")] = "recall@20",
+    *,
+    as_json: Json = False,
+) -> None:
+    """Compare runs on one data set: paired tests over users against the first, Holm-corrected."""
+    from hnlmrec.pipeline.results import compare_runs, open_run
+
+    comparison = compare_runs([open_run(folder) for folder in run_folders], metric)
+    if as_json:
+        typer.echo(json.dumps(asdict(comparison)))
+        return
+    for row in comparison.tests:
+        typer.echo(
+            f"{row.label} against {row.baseline}: {row.metric} {row.mean:.4f} against {row.baseline_mean:.4f}, "
+            f"p = {row.p_adjusted:.2g} ({comparison.test}, {comparison.correction}), {row.n_users} users"
+        )
+
+
+@app.command()
+def recommend(
+    run_folder: RunFolder,
+    user: Annotated[str, typer.Option(help="A user's id.")],
+    k: Annotated[int, typer.Option("-k", min=1, help="Number of items.")] = 10,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Print the k best items of a user that are not in the user's train or validation interactions."""
+    from hnlmrec.pipeline.results import open_run, recommend_items
+
+    items = recommend_items(open_run(run_folder), user, k)
+    if as_json:
+        typer.echo(json.dumps({"user": user, "items": items}, ensure_ascii=False))
+        return
+    for place, item in enumerate(items, 1):
+        typer.echo(f"{place:>3}  {item['score']:8.4f}  {item['item_id']}  {item['title']}")
+
+
+@app.command()
+def doctor(
+    base_url: Annotated[str | None, typer.Option(help="An OpenAI-compatible endpoint to ask.")] = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Say what this machine has, what is missing, and how to get it."""
+    from hnlmrec.diagnostics import run_checks
+
+    checks = run_checks(base_url=base_url)
+    if as_json:
+        typer.echo(json.dumps([check.as_dict() for check in checks]))
+    else:
+        for check in checks:
+            typer.echo(f"{check.status:<5} {check.name:<28} {check.detail}")
+            if check.advice:
+                typer.echo(f"      {'':<28} -> {check.advice}")
+    if any(check.status == "fail" for check in checks):
+        raise typer.Exit(2)
+
+
+@data_app.command("list")
+def data_list() -> None:
+    """List the assets, and say which are in the cache."""
+    from hnlmrec.assets import ASSETS, is_present
+
+    for name, asset in ASSETS.items():
+        typer.echo(f"{name:<24} {'cached' if is_present(name) else '-':<8} {asset.title}")
+
+
+@data_app.command("fetch")
+def data_fetch(name: Annotated[str, typer.Argument(help="Name of an asset.")]) -> None:
+    """Fetch an asset into the cache, check its sha256, and print its path."""
+    from hnlmrec.assets import fetch
+
+    log_to_stderr()
+    typer.echo(fetch(name))
+
+
+@data_app.command("prepare")
+def data_prepare(source: str, overrides: Overrides = None, *, as_json: Json = False) -> None:
+    """Read, filter and split a data set into the artefact store, and print the artefact's path."""
+    from hnlmrec.pipeline.run import prepare_only
+    from hnlmrec.pipeline.shipped import data_config
+
+    log_to_stderr()
+    result = prepare_only(data_config(source, overrides or ()))
+    typer.echo(json.dumps({"path": str(result.path), **result.counts}) if as_json else result.path)
+
+
+@data_app.command("stats")
+def data_stats(source: str, overrides: Overrides = None) -> None:
+    """Print the statistics of a data set after its preparation, as JSON."""
+    from hnlmrec.pipeline.run import prepare_only
+    from hnlmrec.pipeline.shipped import data_config
+
+    result = prepare_only(data_config(source, overrides or ()))
+    typer.echo((result.path / "statistics.json").read_text(encoding="utf-8").rstrip())
+
+
+@config_app.command("list")
+def config_list() -> None:
+    """List the shipped configurations."""
+    from hnlmrec.pipeline.shipped import shipped_configs
+
+    for name, path in shipped_configs().items():
+        first = path.read_text(encoding="utf-8").splitlines()[0]
+        typer.echo(f"{name:<20} {first.removeprefix('#').strip()}")
+
+
+@config_app.command("show")
+def config_show(config: Path, overrides: Overrides = None) -> None:
+    """Print a configuration with every default filled in, as TOML."""
+    from hnlmrec.config import to_toml
+    from hnlmrec.pipeline.shipped import load_run_config
+
+    typer.echo(to_toml(load_run_config(config, overrides or ())), nl=False)
+
+
+@config_app.command("copy")
+def config_copy(name: str, target: Path) -> None:
+    """Copy a shipped configuration to a new file, to be changed there."""
+    from hnlmrec.pipeline.shipped import copy_shipped
+
+    typer.echo(copy_shipped(name, target))
+
+
+@config_app.command("validate")
+def config_validate(config: Path, overrides: Overrides = None) -> None:
+    """Check a configuration; every problem is listed, with exit status 2."""
+    from hnlmrec.pipeline.shipped import load_run_config
+
+    load_run_config(config, overrides or ())
+    typer.echo(f"{config}: valid")
+
+
+def _run(config: RunConfig, *, until: str | None, plan: bool, as_json: bool, verbose: bool) -> None:
+    from hnlmrec.pipeline.results import summary_table
+    from hnlmrec.pipeline.run import plan_run, run_pipeline
+
+    log_to_stderr(verbose=verbose)
+    if plan:
+        typer.echo(json.dumps(plan_run(config), indent=None if as_json else 2))
+        return
+    result: dict[str, Any] = run_pipeline(config, until=until, progress=RichProgress())
+    typer.echo(json.dumps(result, ensure_ascii=False) if as_json else summary_table(result))

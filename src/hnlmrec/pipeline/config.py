@@ -1,0 +1,97 @@
+"""The configuration of a run: one section for each family, in the words of the command line's overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union
+
+from pydantic import Field, TypeAdapter, create_model
+
+from hnlmrec.alignment import AlignmentConfig
+from hnlmrec.config import Config, runtime
+from hnlmrec.data.preparation import PreparationConfig
+from hnlmrec.encoders import EncoderConfig
+from hnlmrec.evaluation.evaluator import EvaluationConfig
+from hnlmrec.generation.hard_negatives import HardNegativesConfig
+from hnlmrec.generation.profiles import ProfilesConfig
+from hnlmrec.llm.providers import LLMConfig
+from hnlmrec.models import MODELS
+from hnlmrec.models.recommenders import RECOMMENDERS
+from hnlmrec.negative_sampling import SAMPLERS
+from hnlmrec.training import TrainingConfig
+
+Initialisation = Literal["random", "semantic"]
+
+
+def _tag(name: str) -> Any:
+    return Literal[name]
+
+
+def _choice(table: Mapping[str, Any]) -> Any:
+    """Return the type of a section that `name` selects: one member for each entry of a table."""
+    members: Any = tuple(
+        create_model(f"{entry.__name__}Section", __base__=entry.Config, name=(_tag(name), name))
+        for name, entry in table.items()
+    )
+    return Annotated[Union[members], Field(discriminator="name")]  # noqa: UP007 - built at run time
+
+
+if TYPE_CHECKING:  # the members of the unions are known at run time only
+    ModelSection: TypeAlias = Any
+    SamplerSection: TypeAlias = Any
+    RecommenderSection: TypeAlias = Any
+else:
+    ModelSection = _choice(MODELS)
+    SamplerSection = _choice(SAMPLERS)
+    RecommenderSection = _choice(RECOMMENDERS)
+
+
+def _section(kind: Any, name: str) -> Any:
+    return TypeAdapter(kind).validate_python({"name": name})
+
+
+class ComparisonConfig(Config):
+    """What is trained beside the run's own sampler, on the same data, model and training settings."""
+
+    samplers: tuple[SamplerSection, ...] = ()
+    """Other samplers."""
+    initialisations: tuple[Initialisation, ...] = ()
+    """Every sampler is trained under each of these; empty for the run's own initialisation alone."""
+    recommenders: tuple[RecommenderSection, ...] = ()
+    """Strong simple methods that need no negatives."""
+
+
+class RuntimeConfig(Config):
+    """What changes where and how fast a run is made, never its results."""
+
+    artifacts: str = runtime("artifacts")
+    """Folder of the artefact store."""
+    runs: str = runtime("runs")
+    """Folder in which a run's results are gathered, under its name."""
+    threads: int | None = runtime(None, ge=1)
+    """CPU threads of torch and numba; None for all cores."""
+
+
+class RunConfig(Config):
+    """Everything that a run is made of."""
+
+    name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")
+    """Name of the folder below `runtime.runs`."""
+    seed: int = Field(0, ge=0)
+    """The seed of every random stream."""
+    initialisation: Initialisation = "random"
+    """Where the CF embeddings start: random values, or the item texts' vectors through the projector."""
+    data: PreparationConfig
+    llm: LLMConfig = LLMConfig()
+    profiles: ProfilesConfig = ProfilesConfig()
+    hard_negatives: HardNegativesConfig = HardNegativesConfig()
+    encoder: EncoderConfig = EncoderConfig()
+    model: ModelSection = Field(default_factory=lambda: _section(ModelSection, "lightgcn"))
+    """The CF model, by `name`."""
+    sampler: SamplerSection = Field(default_factory=lambda: _section(SamplerSection, "semantic"))
+    """The negative sampler, by `name`."""
+    alignment: AlignmentConfig = AlignmentConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    compare: ComparisonConfig = ComparisonConfig()
+    runtime: RuntimeConfig = RuntimeConfig()

@@ -1,0 +1,170 @@
+"""Stages, the graph they form, and its runner: a stage whose artefact is there is never run again."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import platform
+import subprocess
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+from hnlmrec.artifacts import Artifact, ArtifactStore, artifact_key
+from hnlmrec.config import Config, fingerprint_fields
+
+log = logging.getLogger(__name__)
+C = TypeVar("C", bound=Config)
+_PACKAGES = ("numpy", "polars", "scipy", "torch", "openai", "xllamacpp", "sentence-transformers", "transformers")
+
+
+@dataclass(frozen=True)
+class StageSummary:
+    """What a stage says of its work; it goes into the manifest.
+
+    Attributes:
+        counts: requested, succeeded, failed, cached and whatever else the stage counts.
+    """
+
+    counts: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Stage(ABC, Generic[C]):
+    """One step of the pipeline: reads input artefacts, writes its payload into a folder.
+
+    Attributes:
+        name: folder of its artefacts.
+        version: raised whenever the same config and inputs give another payload.
+        config: all that decides the payload besides the inputs.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    config: C
+
+    @abstractmethod
+    def run(self, inputs: Mapping[str, Path], out: Path) -> StageSummary:
+        """Make the payload in `out`, which may hold what an interrupted run has made already."""
+
+    def external_inputs(self) -> dict[str, str]:
+        """Return keys of what comes from outside of the store (the sha256 of a source file, say)."""
+        return {}
+
+
+@dataclass(frozen=True)
+class Node:
+    """A stage's place in a graph.
+
+    Attributes:
+        label: unique in the graph, for example "train/semantic+random".
+        stage: what is run.
+        inputs: role of an input -> label of the node that makes it.
+    """
+
+    label: str
+    stage: Stage[Any]
+    inputs: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class NodeResult:
+    """What a run has of a node: its artefact, and whether it was there before."""
+
+    label: str
+    artifact: Artifact
+    reused: bool
+
+    @property
+    def path(self) -> Path:
+        """Folder of the payload."""
+        return self.artifact.path
+
+    @property
+    def counts(self) -> Mapping[str, Any]:
+        """What the stage counted."""
+        counts: Mapping[str, Any] = self.artifact.manifest["counts"]
+        return counts
+
+    def describe(self) -> dict[str, Any]:
+        """Return the line of this node in a run's stages.json."""
+        manifest = self.artifact.manifest
+        return {
+            "label": self.label,
+            "stage": manifest["stage"],
+            "key": self.artifact.key,
+            "path": str(self.path),
+            "seconds": manifest["seconds"],
+            "reused": self.reused,
+            "counts": dict(self.counts),
+        }
+
+
+def run_graph(nodes: Sequence[Node], store: ArtifactStore) -> dict[str, NodeResult]:
+    """Run the nodes in their order, in which inputs come first; return the results by label."""
+    results: dict[str, NodeResult] = {}
+    for node in nodes:
+        results[node.label] = _run_node(node, results, store)
+    return results
+
+
+def node_key(node: Node, results: Mapping[str, NodeResult]) -> str:
+    """Return the key of a node's artefact, given the results of its inputs."""
+    keys = {role: results[label].artifact.key for role, label in node.inputs.items()}
+    return artifact_key(
+        node.stage.name, node.stage.version, node.stage.config, keys | node.stage.external_inputs()
+    )
+
+
+def _run_node(node: Node, results: Mapping[str, NodeResult], store: ArtifactStore) -> NodeResult:
+    key = node_key(node, results)
+    found = store.find(node.stage.name, key)
+    if found is not None:
+        log.info("%s: found %s", node.label, key)
+        return NodeResult(node.label, found, reused=True)
+    log.info("%s: making %s", node.label, key)
+    started = time.perf_counter()
+    with store.create(node.stage.name, key) as work:
+        summary = node.stage.run({role: results[label].path for role, label in node.inputs.items()}, work.path)
+        work.facts |= {
+            "version": node.stage.version,
+            "config": fingerprint_fields(node.stage.config),
+            "inputs": {role: results[label].artifact.key for role, label in node.inputs.items()},
+            "external_inputs": node.stage.external_inputs(),
+            "counts": dict(summary.counts),
+            "seconds": round(time.perf_counter() - started, 3),
+            "environment": environment(),
+        }
+    made = store.find(node.stage.name, key)
+    assert made is not None
+    return NodeResult(node.label, made, reused=False)
+
+
+@functools.cache
+def environment() -> dict[str, Any]:
+    """Return the commit, the versions and the machine's kind that a manifest records."""
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "hnlmrec": metadata.version("hnlmrec"),
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "packages": versions,
+    }
+
+
+def _commit() -> str | None:
+    """Return the commit of the checkout that the package runs from; None where it was installed from a wheel."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return None

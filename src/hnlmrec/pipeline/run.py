@@ -1,0 +1,144 @@
+"""Runs a configuration: the graph, the run's folder, and the JSON that the command line prints."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numba
+import torch
+
+from hnlmrec.artifacts import ArtifactStore, storage_errors, write_json
+from hnlmrec.config import to_toml
+from hnlmrec.console import ProgressReporter, SilentProgress
+from hnlmrec.errors import ConfigError, UnknownChoiceError
+from hnlmrec.generation.catalogue import TextCatalogue
+from hnlmrec.generation.hard_negatives import plan_hard_negatives
+from hnlmrec.generation.plan import CallPlan, Prices
+from hnlmrec.generation.profiles import plan_profiles
+from hnlmrec.pipeline.build import build_graph, experiments
+from hnlmrec.pipeline.config import RunConfig
+from hnlmrec.pipeline.graph import Node, NodeResult, run_graph
+from hnlmrec.pipeline.report import write_run_report
+from hnlmrec.pipeline.results import RESULT, STAGES, describe_run, open_run
+from hnlmrec.pipeline.session import LLMSession
+from hnlmrec.rng import RandomStreams
+
+log = logging.getLogger(__name__)
+STAGE_NAMES = ("prepare", "profiles", "hard_negatives", "encode", "train", "evaluate", "report")
+
+
+def run_pipeline(
+    config: RunConfig,
+    store: ArtifactStore | None = None,
+    *,
+    until: str | None = None,
+    progress: ProgressReporter | None = None,
+) -> dict[str, Any]:
+    """Run what is missing of a configuration; return what `--json` prints.
+
+    Args:
+        config: the run.
+        store: where artefacts are kept; by default the folder `runtime.artifacts`.
+        until: the last stage to run; None for all, the report included.
+        progress: shows how far it has come.
+
+    Raises:
+        UnknownChoiceError: there is no stage `until`.
+        UserInputError: the configuration or the data is wrong.
+    """
+    if until is not None and until not in STAGE_NAMES:
+        raise UnknownChoiceError("stage", until, STAGE_NAMES)
+    started = time.perf_counter()
+    store = store or ArtifactStore(Path(config.runtime.artifacts))
+    folder = Path(config.runtime.runs) / config.name
+    with _session(config, store) as session:
+        nodes = _up_to(build_graph(config, session, progress or SilentProgress()), until)
+        results = run_graph(nodes, store)
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.toml").write_text(to_toml(config), encoding="utf-8")
+        write_json(folder / STAGES, [result.describe() for result in results.values()])
+        result = describe_run(config, folder, results, seconds=time.perf_counter() - started)
+        if "experiment" in result:
+            _copy_main_results(folder, results, result["experiment"])
+        write_json(folder / RESULT, result)
+        if until in (None, "report"):
+            result["report"] = str(write_run_report(open_run(folder)))
+    return result
+
+
+def prepare_only(config: RunConfig, store: ArtifactStore | None = None) -> NodeResult:
+    """Prepare the data of a configuration and return its node."""
+    store = store or ArtifactStore(Path(config.runtime.artifacts))
+    with _session(config, store) as session:
+        nodes = _up_to(build_graph(config, session, SilentProgress()), "prepare")
+        return run_graph(nodes, store)["prepare"]
+
+
+def plan_run(config: RunConfig, store: ArtifactStore | None = None) -> dict[str, Any]:
+    """Return what the LLM stages would cost at most, without a single call; the data is prepared for it.
+
+    The profiles that the prompts of hard negatives will hold are planned at 200 characters each.
+    """
+    store = store or ArtifactStore(Path(config.runtime.artifacts))
+    prepared = prepare_only(config, store)
+    catalogue = TextCatalogue.load(prepared.path)
+    prices = Prices(config.llm.prompt_price, config.llm.completion_price)
+    stages: dict[str, CallPlan] = {}
+    if any(experiment.needs_hard_negatives for experiment in experiments(config)):
+        completion, streams = config.llm.completion(), RandomStreams(config.seed)
+        stages["profiles"] = plan_profiles(
+            catalogue, config.profiles, completion=completion, streams=streams, prices=prices
+        )
+        stages["hard_negatives"] = plan_hard_negatives(
+            catalogue, config.hard_negatives, completion=completion, streams=streams, prices=prices
+        )
+    total = sum(stages.values(), CallPlan())
+    return {
+        "dataset": dict(prepared.counts),
+        "model": config.llm.model,
+        "stages": {name: plan.figures() for name, plan in stages.items()},
+        "total": total.figures(),
+    }
+
+
+@contextmanager
+def _session(config: RunConfig, store: ArtifactStore) -> Iterator[LLMSession]:
+    _use_threads(config.runtime.threads)
+    with LLMSession(config.llm, store.root / "llm_cache.sqlite") as session:
+        yield session
+
+
+def _use_threads(n: int | None) -> None:
+    if n is None:
+        return
+    cores = os.cpu_count() or 1
+    if n > cores:
+        raise ConfigError(f"runtime.threads is {n}, and this machine has {cores} cores: give 1 to {cores}.")
+    torch.set_num_threads(n)
+    numba.set_num_threads(n)
+
+
+def _up_to(nodes: list[Node], until: str | None) -> list[Node]:
+    """Keep the nodes of the stages up to `until`; stages that the run does not have are passed over."""
+    if until is None:
+        return nodes
+    last = STAGE_NAMES.index(until)
+    return [node for node in nodes if STAGE_NAMES.index(_stage_of(node)) <= last]
+
+
+def _stage_of(node: Node) -> str:
+    return "evaluate" if node.stage.name == "recommender" else node.stage.name
+
+
+def _copy_main_results(folder: Path, results: Mapping[str, NodeResult], label: str) -> None:
+    shutil.copyfile(results[f"train/{label}"].path / "metrics.jsonl", folder / "metrics.jsonl")
+    if f"evaluate/{label}" in results:
+        shutil.copyfile(results[f"evaluate/{label}"].path / "metrics.json", folder / "metrics.json")

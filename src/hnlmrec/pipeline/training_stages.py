@@ -1,0 +1,195 @@
+"""The stages of the collaborative side: train, evaluate, and the recommenders that need no training loop."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+
+from hnlmrec.alignment import AlignmentConfig, SemanticProjector, semantic_initialisation
+from hnlmrec.config import Config
+from hnlmrec.console import ProgressReporter
+from hnlmrec.data.embeddings import EmbeddingTable, HardNegativeTable
+from hnlmrec.data.interactions import InteractionDataset, Split
+from hnlmrec.evaluation.evaluator import EvaluationConfig, EvaluationResult, Scorer, dot_product_scorer, evaluate
+from hnlmrec.evaluation.false_negatives import fhns_rate
+from hnlmrec.evaluation.files import write_evaluation
+from hnlmrec.models import MODELS
+from hnlmrec.models.base import Embeddings
+from hnlmrec.models.recommenders import RECOMMENDERS
+from hnlmrec.negative_sampling import SAMPLERS
+from hnlmrec.negative_sampling.base import SamplerResources
+from hnlmrec.pipeline.config import Initialisation, ModelSection, RecommenderSection, SamplerSection
+from hnlmrec.pipeline.graph import Stage, StageSummary
+from hnlmrec.rng import RandomStreams
+from hnlmrec.training import EpochReport, Trainer, TrainingConfig
+
+
+class TrainStageConfig(Config):
+    """What decides a trained model."""
+
+    seed: int
+    """Seed of initial values, shuffling and drawing."""
+    initialisation: Initialisation
+    """Where the embeddings start."""
+    model: ModelSection
+    sampler: SamplerSection
+    alignment: AlignmentConfig | None
+    """None where nothing is projected."""
+    training: TrainingConfig
+
+
+class TrainStage(Stage[TrainStageConfig]):
+    """Trains one model with one sampler; inputs prepare and, where they are needed, texts and hard_negatives."""
+
+    name = "train"
+
+    def __init__(self, config: TrainStageConfig, evaluation: EvaluationConfig, progress: ProgressReporter) -> None:
+        self.config, self.evaluation, self.progress = config, evaluation, progress
+
+    def run(self, inputs: Mapping[str, Path], out: Path) -> StageSummary:
+        """Write the best epoch's embeddings and the history of the training."""
+        config, streams = self.config, RandomStreams(self.config.seed)
+        dataset = InteractionDataset.load(inputs["prepare"])
+        resources, initial = self._resources(dataset, inputs, streams)
+        model = MODELS[config.model.name](
+            dataset, config.model, generator=_generator(streams, "model"), initial=initial
+        )
+        sampler = SAMPLERS[config.sampler.name].build(resources, config.sampler)
+        with self.progress.task(f"train {config.model.name} · {config.sampler.name}") as advance:
+            result = Trainer(
+                model,
+                sampler,
+                config.training,
+                streams,
+                evaluate=self._measure(dataset),
+                folder=out,
+                progress=lambda report: _tell(report, advance),
+            ).fit(dataset)
+        return StageSummary({"epochs": result.epochs, "best_epoch": result.best_epoch, **result.sampler_counts})
+
+    def _resources(
+        self, dataset: InteractionDataset, inputs: Mapping[str, Path], streams: RandomStreams
+    ) -> tuple[SamplerResources, tuple[torch.Tensor, torch.Tensor] | None]:
+        config = self.config
+        if "texts" not in inputs or config.alignment is None:
+            return SamplerResources(dataset, embedding_size=config.model.embedding_size), None
+        item_vectors, _ = EmbeddingTable.load(inputs["texts"], "items").rows(dataset.items.all_ids)
+        projector = SemanticProjector(
+            item_vectors,
+            config.model.embedding_size,
+            config.alignment,
+            generator=_generator(streams, "projector"),
+        )
+        initial = None
+        if config.initialisation == "semantic":
+            initial = semantic_initialisation(item_vectors, projector, dataset.train)
+        table = HardNegativeTable.load(inputs["hard_negatives"], dataset) if "hard_negatives" in inputs else None
+        return SamplerResources(dataset, table, projector, item_vectors, config.model.embedding_size), initial
+
+    def _measure(self, dataset: InteractionDataset) -> Any:
+        metric, _, k = self.config.training.select_by.partition("@")
+        ks = (int(k),) if k.isdigit() else self.evaluation.ks
+        names = tuple(dict.fromkeys((metric, "ndcg")))
+
+        def measure(embeddings: Embeddings, split: Split) -> dict[str, float]:
+            score = dot_product_scorer(embeddings.users, embeddings.items)
+            mask, memory = self.evaluation.mask, self.evaluation.memory_mib
+            return evaluate(
+                score, dataset, split=split, metrics=names, ks=ks, mask=mask, memory_mib=memory
+            ).means()
+
+        return measure
+
+
+class EvaluateStageConfig(Config):
+    """What is measured of a trained model."""
+
+    evaluation: EvaluationConfig
+
+
+class EvaluateStage(Stage[EvaluateStageConfig]):
+    """Measures a trained model on validation and, once, on test; inputs prepare and train."""
+
+    name = "evaluate"
+
+    def __init__(self, config: EvaluateStageConfig) -> None:
+        self.config = config
+
+    def run(self, inputs: Mapping[str, Path], out: Path) -> StageSummary:
+        """Write metrics, values by user, and the FHNS rate of the drawn negatives."""
+        dataset = InteractionDataset.load(inputs["prepare"])
+        users, vectors = (
+            torch.from_numpy(np.array(EmbeddingTable.load(inputs["train"], name).vectors, dtype=np.float32))
+            for name in ("users", "items")
+        )
+        results = _evaluate_splits(dot_product_scorer(users, vectors), dataset, self.config.evaluation)
+        drawn = pl.read_parquet(inputs["train"] / "drawn.parquet")
+        # A generated vector has a part in the negative that it was mixed into, and is what is audited.
+        items = drawn.select(pl.when(pl.col("generated") >= 0).then("generated").otherwise("negative"))
+        write_evaluation(out, results, fhns_rate(drawn["user"].to_numpy(), items["generated"].to_numpy(), dataset))
+        return StageSummary({"evaluate_seconds": round(sum(r.seconds for r in results.values()), 3)})
+
+
+class RecommenderStageConfig(Config):
+    """A recommender that is fitted in one step, and what is measured of it."""
+
+    recommender: RecommenderSection
+    evaluation: EvaluationConfig
+
+
+class RecommenderStage(Stage[RecommenderStageConfig]):
+    """Fits and measures a recommender; inputs prepare and, where it needs item vectors, texts."""
+
+    name = "recommender"
+
+    def __init__(self, config: RecommenderStageConfig) -> None:
+        self.config = config
+
+    def run(self, inputs: Mapping[str, Path], out: Path) -> StageSummary:
+        """Write metrics and values by user."""
+        dataset = InteractionDataset.load(inputs["prepare"])
+        recommender = RECOMMENDERS[self.config.recommender.name](self.config.recommender)
+        vectors = EmbeddingTable.load(inputs["texts"], "items") if "texts" in inputs else None
+        recommender.fit(dataset, vectors)
+        results = _evaluate_splits(recommender.score, dataset, self.config.evaluation)
+        write_evaluation(out, results)
+        return StageSummary({"evaluate_seconds": round(sum(r.seconds for r in results.values()), 3)})
+
+
+def _evaluate_splits(
+    score: Scorer, dataset: InteractionDataset, config: EvaluationConfig
+) -> dict[str, EvaluationResult]:
+    splits: tuple[Split, ...] = ("valid", "test")
+    return {
+        split: evaluate(
+            score,
+            dataset,
+            split=split,
+            metrics=config.metrics,
+            ks=config.ks,
+            mask=config.mask,
+            memory_mib=config.memory_mib,
+        )
+        for split in splits
+        if len(dataset.split(split))
+    }
+
+
+def _generator(streams: RandomStreams, name: str) -> torch.Generator:
+    return torch.Generator().manual_seed(streams.integer(name))
+
+
+def _tell(report: EpochReport, advance: Any) -> None:
+    advance(report.done, report.total)
+
+
+def read_training(folder: Path) -> dict[str, Any]:
+    """Read a train artefact's training.json."""
+    result: dict[str, Any] = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+    return result
