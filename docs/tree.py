@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 BLOCK = re.compile(r"(?<=<!-- tree -->\n```text\n).*?(?=```)", re.DOTALL)
 WIDTH = 115
+_OTHERS = {".md": "Prompt, and the form of its reply", ".j2": "Template of a page", ".css": "Style of the report"}
 
 
 def tree() -> str:
@@ -54,8 +55,8 @@ def describe(path: Path) -> str:
     if path.suffix == ".py":
         sentence = re.split(r"(?<=\.)\s|\n\n", ast.get_docstring(ast.parse(text)) or "")[0]
         return " ".join(sentence.split()).rstrip(".")
-    if path.suffix == ".md":
-        return "prompt, and the form of its reply"
+    if path.suffix in _OTHERS:
+        return _OTHERS[path.suffix]
     comment = re.match(r"\s*(?:\{#|<!--|/\*|#)\s*(.*?)\s*(?:#\}|-->|\*/|\n|\Z)", text, re.DOTALL)
     return " ".join(comment[1].split()).rstrip(".") if comment else ""
 

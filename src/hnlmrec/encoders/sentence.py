@@ -1,4 +1,4 @@
-"""Sentence encoders through the package sentence-transformers (Reimers and Gurevych, 2019)."""
+"""Sentence encoders through sentence-transformers (Reimers and Gurevych, 2019)."""
 
 from __future__ import annotations
 

@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from hnlmrec import assets
 from hnlmrec.artifacts import sha256_of
+from hnlmrec.assets import ASSETS, fetch
 from hnlmrec.errors import AssetUnavailableError, CorruptArtifactError, MissingFileError, did_you_mean
 
 _WEIGHTS = (".safetensors", ".gguf")
@@ -28,14 +28,14 @@ def locate(model: str) -> Path:
     path = Path(model).expanduser()
     if path.exists():
         return path
-    if model in assets.ASSETS:
-        return Path(assets.fetch(model))
+    if model in ASSETS:
+        return Path(fetch(model))
     if model.count("/") == 1 and not model.startswith((".", "/", "~")):
         return _from_hub(model)
     raise MissingFileError(
-        f"there is no model {model!r}: it is no file, no folder and no asset{did_you_mean(model, assets.ASSETS)} "
+        f"there is no model {model!r}: it is no file, no folder and no asset{did_you_mean(model, ASSETS)} "
         "Give a path, the Hugging Face name (owner/name), or one of these assets: "
-        f"{', '.join(sorted(assets.ASSETS))}."
+        f"{', '.join(sorted(ASSETS))}."
     )
 
 
