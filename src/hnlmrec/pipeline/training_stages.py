@@ -12,10 +12,12 @@ import polars as pl
 import torch
 
 from hnlmrec.alignment import AlignmentConfig, SemanticProjector, semantic_initialisation
+from hnlmrec.artifacts import sha256_of
 from hnlmrec.config import Config
 from hnlmrec.console import ProgressReporter
 from hnlmrec.data.embeddings import EmbeddingTable, HardNegativeTable
 from hnlmrec.data.interactions import InteractionDataset, Split
+from hnlmrec.errors import MissingFileError
 from hnlmrec.evaluation.evaluator import EvaluationConfig, EvaluationResult, Scorer, dot_product_scorer, evaluate
 from hnlmrec.evaluation.false_negatives import fhns_rate
 from hnlmrec.evaluation.files import write_evaluation
@@ -51,6 +53,17 @@ class TrainStage(Stage[TrainStageConfig]):
 
     def __init__(self, config: TrainStageConfig, evaluation: EvaluationConfig, progress: ProgressReporter) -> None:
         self.config, self.evaluation, self.progress = config, evaluation, progress
+
+    def external_inputs(self) -> dict[str, str]:
+        """Return the sha256 of the user's own negatives, where the sampler reads them from a file."""
+        if self.config.sampler.name != "file":
+            return {}
+        path = Path(self.config.sampler.path)
+        if not path.is_file():
+            raise MissingFileError(
+                f"there is no file of negatives {path}: set sampler.path to a CSV or Parquet file."
+            )
+        return {"negatives": sha256_of(path)}
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> StageSummary:
         """Write the best epoch's embeddings and the history of the training."""

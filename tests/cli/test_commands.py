@@ -1,0 +1,179 @@
+"""The command line's contract: what is printed where, exit statuses, files; on small real files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Outcome
+
+Cli = Callable[..., Outcome]
+QUICK = ("training.epochs=3", "training.batch_size=64", "model.embedding_size=8", "evaluation.ks=[5,10]")
+SELECT = "training.select_by=recall@5"
+
+
+def train(cli: Cli, data: Path, *more: str) -> Outcome:
+    return cli("train", data, "--model", "lightgcn", "--sampler", "uniform", *QUICK, SELECT, *more)
+
+
+def test_train_prints_one_json_object_with_the_promised_fields(cli: Cli, data: Path) -> None:
+    outcome = train(cli, data, "--json")
+    assert outcome.status == 0, outcome.stderr
+    result = outcome.json
+    assert result["dataset"]["users"] == 30
+    assert sum(result["dataset"][split] for split in ("train", "valid", "test")) == 270
+    assert (result["model"], result["sampler"]) == ("lightgcn", "uniform")
+    assert result["config"]["training"]["epochs"] == 3
+    assert 1 <= result["best_epoch"] <= result["epochs"] == 3
+    assert set(result["seconds"]) >= {"train_per_epoch", "evaluate", "total"}
+    assert 0 <= result["metrics"]["test"]["recall@10"] <= 1
+    assert set(result["metrics"]["valid"]) >= {"recall@5", "ndcg@5"}
+    assert set(result["fhns_rate"]) >= {"drawn", "uniform", "ratio"}
+    assert set(result["llm"]) == {"requests", "cache_hits", "failures", "prompt_tokens", "completion_tokens"}
+    files = {path.name for path in Path(result["run_dir"]).iterdir()}
+    assert files >= {"config.toml", "stages.json", "metrics.jsonl", "metrics.json", "result.json"}
+
+
+def test_a_second_run_makes_nothing(cli: Cli, data: Path) -> None:
+    first, second = train(cli, data, "--json").json, train(cli, data, "--json").json
+    assert first["metrics"] == second["metrics"]
+    assert all(stage["reused"] for stage in second["stages"])
+    other_seed = train(cli, data, "--json", "seed=1").json
+    assert other_seed["metrics"] != first["metrics"]
+
+
+def test_what_changes_speed_only_changes_no_key(cli: Cli, data: Path) -> None:
+    first = train(cli, data, "--json").json
+    second = train(cli, data, "--json", "evaluation.memory_mib=2", "training.device=cpu").json
+    assert [stage["key"] for stage in first["stages"]] == [stage["key"] for stage in second["stages"]]
+
+
+def test_a_changed_source_gets_a_new_key(cli: Cli, data: Path) -> None:
+    first = train(cli, data, "--json").json
+    with (data / "interactions.csv").open("a") as file:
+        file.write("u1,i0,4,9999\n")
+    second = train(cli, data, "--json").json
+    assert first["stages"][0]["key"] != second["stages"][0]["key"]
+
+
+def test_selecting_on_test_is_marked_and_keeps_all_of_train(cli: Cli, tmp_path: Path) -> None:
+    folder = tmp_path / "given"
+    folder.mkdir()
+    (folder / "train.txt").write_text("".join(f"{u} {u} {u + 1} {u + 2} {u + 3}\n" for u in range(12)))
+    (folder / "test.txt").write_text("".join(f"{u} {(u + 5) % 12}\n" for u in range(12)))
+    on_test = cli("train", folder, *QUICK, SELECT, "training.select_on=test", "--json").json
+    on_valid = cli("train", folder, *QUICK, SELECT, "--json", "data.valid_fraction=0.25").json
+    assert (on_test["dataset"]["train"], on_test["dataset"]["valid"]) == (48, 0)
+    assert (on_valid["dataset"]["train"], on_valid["dataset"]["valid"]) == (36, 12)
+    assert on_test["select_on"] == "test"
+    text = cli("train", folder, *QUICK, SELECT, "training.select_on=test").stdout
+    assert "selected on test" in text
+
+
+def test_recommend_gives_items_that_the_user_does_not_have(cli: Cli, data: Path) -> None:
+    run = train(cli, data, "--json").json["run_dir"]
+    outcome = cli("recommend", run, "--user", "u3", "-k", "5", "--json")
+    items = [row["item_id"] for row in outcome.json["items"]]
+    assert len(set(items)) == 5
+    prepared = next(Path("artifacts/prepare").iterdir())
+    import polars as pl
+
+    users = pl.read_parquet(prepared / "users.parquet")["user_id"].to_list()
+    pairs = pl.read_parquet(prepared / "interactions.parquet").filter(
+        (pl.col("user") == users.index("u3")) & (pl.col("split") != "test")
+    )
+    known = pl.read_parquet(prepared / "items.parquet")["item_id"].gather(pairs["item"]).to_list()
+    assert not set(items) & set(known)
+    assert cli("recommend", run, "--user", "nobody").status == 2
+
+
+def test_compare_pairs_users_of_two_runs(cli: Cli, data: Path) -> None:
+    first = train(cli, data, "--json", "name=a").json["run_dir"]
+    second = train(cli, data, "--json", "name=b", "sampler.n_negatives=2").json["run_dir"]
+    tests = cli("compare", first, second, "--metric", "recall@10", "--json").json["tests"]
+    assert [(row["label"], row["baseline"]) for row in tests] == [(second, first)]
+    assert cli("compare", first, second, "--metric", "recall@7").status == 2
+
+
+def test_shipped_configurations_are_listed_shown_copied_and_valid(cli: Cli, tmp_path: Path) -> None:
+    names = [line.split()[0] for line in cli("config", "list").stdout.splitlines()]
+    assert {"demo", "ml-100k"} <= set(names)
+    for name in names:
+        assert cli("config", "validate", name).status == 0
+    copy = tmp_path / "mine.toml"
+    assert cli("config", "copy", "demo", copy).status == 0
+    assert cli("config", "copy", "demo", copy).status == 2
+    shown = tmp_path / "shown.toml"
+    shown.write_text(cli("config", "show", copy).stdout)
+    assert cli("config", "show", shown).stdout == shown.read_text()
+
+
+def test_data_stats_and_prepare(cli: Cli, data: Path) -> None:
+    prepared = cli("data", "prepare", data, "core=2", "--json").json
+    assert prepared["users"] == 30
+    again = cli("train", prepared["path"], *QUICK, SELECT, "--json").json
+    assert again["dataset"]["train"] == prepared["train"]
+    assert json.loads(cli("data", "stats", data).stdout)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["train", "nowhere"], ["nowhere"]),
+        (["train", "DATA", "--model", "lightgnc"], ["lightgnc", "lightgcn"]),
+        (["train", "DATA", "--sampler", "unifrom"], ["unifrom", "uniform"]),
+        (["train", "DATA", "training.epoch=3"], ["training.epoch", "epochs"]),
+        (
+            ["train", "DATA", "training.epochs=0", "model.n_layers=x"],
+            ["training.epochs", "model.lightgcn.n_layers"],
+        ),
+        (["train", "DATA", "epochs"], ["KEY=VALUE"]),
+        (["train", "DATA", "evaluation.ks=[500]"], ["500", "24"]),
+        (["train", "DATA", "training.device=tpu9"], ["tpu9"]),
+        (["train", "DATA", "--sampler", "file"], ["path"]),
+        (["run", "missing.toml"], ["missing.toml"]),
+        (["run", "demo", "--until", "tomorrow"], ["tomorrow", "prepare"]),
+        (["report", "no-run"], ["no-run"]),
+        (["data", "fetch", "ml-200k"], ["ml-200k", "ml-100k"]),
+        (["data", "stats", "DATA", "core=100"], ["core"]),
+        (["config", "validate", "demo", "model.name=nothing"], ["nothing"]),
+    ],
+)
+def test_bad_input_gets_one_clear_message_and_status_2(
+    cli: Cli, data: Path, arguments: list[str], says: list[str]
+) -> None:
+    outcome = cli(*(data if argument == "DATA" else argument for argument in arguments))
+    assert outcome.status == 2
+    assert outcome.stdout == ""
+    assert "Traceback" not in outcome.stderr
+    message = " ".join(outcome.stderr.split())
+    assert all(text in message for text in says), message
+
+
+def test_a_corrupted_artifact_is_refused_and_kept(cli: Cli, data: Path) -> None:
+    run = train(cli, data, "--json").json
+    path = Path(next(s["path"] for s in run["stages"] if s["stage"] == "prepare")) / "interactions.parquet"
+    path.write_bytes(path.read_bytes() + b"x")
+    outcome = train(cli, data)
+    assert outcome.status == 2
+    assert "interactions.parquet" in outcome.stderr
+    assert path.exists()
+
+
+def test_a_full_disk_is_reported_and_the_next_run_goes_on(
+    cli: Cli, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hnlmrec.training.result import TrainingResult
+
+    def full(self: TrainingResult, folder: Path, dataset: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(TrainingResult, "save", full)
+        outcome = train(cli, data)
+    assert outcome.status == 2
+    assert "disk is full" in outcome.stderr
+    assert train(cli, data, "--json").json["epochs"] == 3
