@@ -54,7 +54,7 @@ def test_a_missing_field_is_an_error(profile: PromptTemplate) -> None:
 def test_unknown_names_and_files_are_told() -> None:
     with pytest.raises(UnknownChoiceError, match="item_profile"):
         PromptTemplate.load("item_profil")
-    with pytest.raises(MissingFileError, match="nowhere.md"):
+    with pytest.raises(MissingFileError, match=r"nowhere\.md"):
         PromptTemplate.load("nowhere.md")
 
 

@@ -94,7 +94,7 @@ def test_a_file_with_another_table_is_told(tmp_path: Path) -> None:
     with sqlite3.connect(path) as database:
         database.execute("CREATE TABLE replies (something INTEGER)")
     database.close()
-    with pytest.raises(CorruptArtifactError, match="cache.sqlite"):
+    with pytest.raises(CorruptArtifactError, match=r"cache\.sqlite"):
         CachedChatClient(echo(), path)
 
 

@@ -26,8 +26,6 @@ __all__ = ["Progress", "RowSummary", "RowTask", "run_rows"]
 Progress = Callable[[int, int], None]
 """Told (rows done, of all)."""
 
-_TASKS_PER_WORKER = 2  # handed to the pool, those at work included: no worker idles, and memory stays flat
-
 
 def run_rows(
     tasks: Iterable[RowTask],
@@ -81,7 +79,8 @@ def _work(
     with ThreadPoolExecutor(concurrency, thread_name_prefix="row") as pool:
         try:
             while True:
-                for task in islice(tasks, concurrency * _TASKS_PER_WORKER - len(pending)):
+                # Only so many that none waits in the pool: a request begins when an earlier one is written down.
+                for task in islice(tasks, concurrency - len(pending)):
                     pending.add(pool.submit(asker.attempt, task))
                 if not pending:
                     return

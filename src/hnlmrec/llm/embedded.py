@@ -37,7 +37,7 @@ class EmbeddedChatClient:
         self,
         model_path: Path,
         *,
-        n_parallel: int = 8,
+        n_parallel: int = 4,
         context_tokens: int = 2048,
         n_threads: int | None = None,
     ) -> None:

@@ -1,8 +1,8 @@
 """Prompts as package data, and the replies that they ask for.
 
 A prompt is a Markdown file: a TOML head between `+++` lines (the kind of reply, the longest text of each field),
-then the turns, each after a line such as `=== user ===`. Turns are Jinja templates; a missing field is an error. Worked
-examples are turns of their own, the same in every request, so that a server computes them once.
+then the turns, each after a line such as `=== user ===`. Turns are Jinja templates; a missing field is an error.
+Worked examples are turns of their own, the same in every request, so that a server computes them once.
 
 What is filled in is untrusted (titles, reviews, other replies): every `{{ … }}` goes through `clean`, which folds
 it to one line and takes away the characters that close a delimiter or make up a model's control tokens.

@@ -42,12 +42,13 @@ class LLMConfig(Config):
     """Upper bound of a reply's tokens; a reply that reaches it counts as failed."""
     base_url: str | None = runtime(None)
     """The endpoint, with its version, for example http://127.0.0.1:11434/v1; None for OpenAI's own."""
-    concurrency: int = runtime(8, ge=1)
-    """How many requests are in flight at once; embedded: how many slots decode together."""
+    concurrency: int = runtime(4, ge=1)
+    """How many requests are in flight at once. Embedded: each slot reads the prompts' fixed part for itself."""
     context_tokens: int = runtime(2048, ge=256)
     """Embedded: room for one request's prompt and reply."""
     n_threads: int | None = runtime(None, ge=1)
-    """Embedded: CPU threads; None for all cores that the process may use."""
+    """Embedded: CPU threads; None for all cores that the process may use. They wait for one another by spinning, so on
+    a busy machine fewer are faster."""
     timeout_seconds: float = runtime(120.0, gt=0.0)
     """HTTP: how long to wait for an answer."""
     max_retries: int = runtime(5, ge=0)

@@ -7,7 +7,7 @@ import re
 from hnlmrec.errors import ReplyError
 
 _NOTHING = frozenset({"", "none", "null", "n/a", "na", "unknown", "undefined", "...", "…", "string"})
-_SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
+_SENTENCE_END = re.compile(r"[.!?;](?=\s|$)")
 _LOOP_WORDS = 4
 _LOOP_SHARE = 0.6
 
@@ -32,7 +32,7 @@ def _whole_sentences(text: str, field: str, limit: int) -> str:
     ends = [match.end() for match in _SENTENCE_END.finditer(text)]
     if not ends:
         raise ReplyError(f"{field!r} does not come to an end within {limit} characters.")
-    return text[: ends[-1]]
+    return text[: ends[-1]].removesuffix(";")
 
 
 def _repeats(text: str) -> bool:
