@@ -47,8 +47,8 @@ class LLMConfig(Config):
     context_tokens: int = runtime(2048, ge=256)
     """Embedded: room for one request's prompt and reply."""
     n_threads: int | None = runtime(None, ge=1)
-    """Embedded: CPU threads; None for all cores that the process may use. They wait for one another by spinning, so on
-    a busy machine fewer are faster."""
+    """Embedded: CPU threads; None for all cores that the process may use. They spin while they wait,
+    so fewer are faster on a busy machine."""
     timeout_seconds: float = runtime(120.0, gt=0.0)
     """HTTP: how long to wait for an answer."""
     max_retries: int = runtime(5, ge=0)
