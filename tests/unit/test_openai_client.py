@@ -1,0 +1,288 @@
+"""The HTTP client against a small real server that behaves badly on purpose."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from hnlmrec.errors import ProviderError, RequestError
+from hnlmrec.llm.client import CompletionConfig, Message
+from hnlmrec.llm.openai_client import OpenAIChatClient
+
+CONFIG = CompletionConfig(model="m", max_tokens=5, seed=3, json_schema={"type": "object"})
+HELLO = [Message("system", "be brief"), Message("user", "hello")]
+
+Behaviour = Callable[["Handler"], None]
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Does what its server's next behaviour says; the last one stays."""
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with self.server.lock:
+            self.server.requests.append((time.monotonic(), self.headers, body))
+            behaviours = self.server.behaviours
+            behaviour = behaviours.pop(0) if len(behaviours) > 1 else behaviours[0]
+        behaviour(self)
+
+    def send(self, status: int, content: Any, **headers: str) -> None:
+        data = content if isinstance(content, bytes) else json.dumps(content).encode()
+        self.send_response(status)
+        for name, value in {"Content-Type": "application/json", **headers}.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.lock = threading.Lock()
+        self.behaviours: list[Behaviour] = [good]
+        self.requests: list[tuple[float, Any, dict[str, Any]]] = []
+        self.released = threading.Event()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/v1"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        pass
+
+
+def reply(text: str = "hi", reason: str = "stop", **message: Any) -> dict[str, Any]:
+    choice = {"index": 0, "finish_reason": reason, "message": {"role": "assistant", "content": text, **message}}
+    return {"choices": [choice], "usage": {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}}
+
+
+def good(handler: Handler) -> None:
+    handler.send(200, reply())
+
+
+def status(code: int, error_code: str | None = None, **headers: str) -> Behaviour:
+    error = {"error": {"message": f"status {code}", "code": error_code}}
+    return lambda handler: handler.send(code, error, **headers)
+
+
+def hang(handler: Handler) -> None:
+    handler.server.released.wait(10)
+
+
+def cut(handler: Handler) -> None:
+    handler.connection.shutdown(socket.SHUT_RDWR)
+
+
+def cut_in_the_body(handler: Handler) -> None:
+    handler.send_response(200)
+    handler.send_header("Content-Length", "1000")
+    handler.end_headers()
+    handler.wfile.write(b'{"choices": [')
+    handler.wfile.flush()
+    handler.connection.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.released.set()
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
+    for name in ("HNLMREC_API_KEY", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def connect(server: Server) -> Iterator[Callable[..., OpenAIChatClient]]:
+    clients: list[OpenAIChatClient] = []
+
+    def open_one(**settings: Any) -> OpenAIChatClient:
+        defaults = {"base_url": server.url, "max_retries": 2, "timeout_seconds": 5.0}
+        clients.append(OpenAIChatClient(**{**defaults, **settings}))
+        return clients[-1]
+
+    yield open_one
+    for client in clients:
+        client.close()
+
+
+Connect = Callable[..., OpenAIChatClient]
+
+
+def test_a_request_and_its_reply(server: Server, connect: Connect) -> None:
+    completion = connect().complete(HELLO, CONFIG)
+    assert (completion.text, completion.finish_reason, completion.retries) == ("hi", "stop", 0)
+    assert (completion.prompt_tokens, completion.completion_tokens) == (7, 2)
+    assert server.requests[0][2] == {
+        "model": "m",
+        "messages": [{"role": "system", "content": "be brief"}, {"role": "user", "content": "hello"}],
+        "temperature": 0.0,
+        "max_tokens": 5,
+        "seed": 3,
+        "response_format": {
+            "type": "json_schema",
+            "json_schema": {"name": "reply", "schema": {"type": "object"}, "strict": True},
+        },
+    }
+
+
+def test_the_key_comes_from_the_environment(
+    server: Server, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect().complete(HELLO, CONFIG)
+    monkeypatch.setenv("OPENAI_API_KEY", "second")
+    connect().complete(HELLO, CONFIG)
+    monkeypatch.setenv("HNLMREC_API_KEY", "first")
+    connect().complete(HELLO, CONFIG)
+    assert [headers["Authorization"] for _, headers, _ in server.requests] == [
+        "Bearer none",
+        "Bearer second",
+        "Bearer first",
+    ]
+
+
+@pytest.mark.parametrize("fault", [status(429), status(500), status(503), cut, cut_in_the_body])
+def test_passing_faults_are_retried_and_counted(server: Server, connect: Connect, fault: Behaviour) -> None:
+    server.behaviours = [fault, fault, good]
+    completion = connect().complete(HELLO, CONFIG)
+    assert (completion.text, completion.retries) == ("hi", 2)
+    assert len(server.requests) == 3
+
+
+def test_retry_after_is_minded(server: Server, connect: Connect) -> None:
+    server.behaviours = [status(429, Retry_After="1"), good]
+    connect().complete(HELLO, CONFIG)
+    assert server.requests[1][0] - server.requests[0][0] >= 0.95
+
+
+@pytest.mark.parametrize("fault", [status(429), status(500), status(400)])
+def test_lasting_faults_fail_the_request_alone(server: Server, connect: Connect, fault: Behaviour) -> None:
+    client = connect()
+    server.behaviours = [fault]
+    with pytest.raises(RequestError, match="status"):
+        client.complete(HELLO, CONFIG)
+    server.behaviours = [good]
+    assert client.complete(HELLO, CONFIG).text == "hi"
+
+
+def test_retries_are_capped(server: Server, connect: Connect) -> None:
+    server.behaviours = [status(500)]
+    with pytest.raises(RequestError):
+        connect(max_retries=3).complete(HELLO, CONFIG)
+    assert len(server.requests) == 4
+
+
+def test_a_hanging_server_times_out(server: Server, connect: Connect) -> None:
+    server.behaviours = [hang]
+    start = time.monotonic()
+    with pytest.raises(RequestError, match="timed out"):
+        connect(timeout_seconds=0.1, max_retries=1).complete(HELLO, CONFIG)
+    assert time.monotonic() - start < 5
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "advice"),
+    [
+        (status(401), "HNLMREC_API_KEY"),
+        (status(403), "HNLMREC_API_KEY"),
+        (status(404), "model name 'm'"),
+        (status(400, "model_not_found"), "status 400"),
+        (status(429, "insufficient_quota"), "status 429"),
+    ],
+)
+def test_hopeless_answers_end_the_run(server: Server, connect: Connect, fault: Behaviour, advice: str) -> None:
+    server.behaviours = [fault]
+    with pytest.raises(ProviderError, match=advice):
+        connect().complete(HELLO, CONFIG)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"{broken",
+        b"",
+        b"<html>gateway</html>",
+        [1],
+        {},
+        {"choices": []},
+        {"choices": [{"message": None}]},
+        {"choices": 3},
+    ],
+)
+def test_answers_that_are_no_completions_fail_the_request(server: Server, connect: Connect, content: Any) -> None:
+    server.behaviours = [lambda handler: handler.send(200, content)]
+    with pytest.raises(RequestError):
+        connect().complete(HELLO, CONFIG)
+
+
+def test_truncated_refused_and_uncounted_replies(server: Server, connect: Connect) -> None:
+    uncounted = {**reply(), "usage": None}
+    server.behaviours = [
+        lambda handler: handler.send(200, reply(reason="length")),
+        lambda handler: handler.send(200, reply(refusal="I may not.")),
+        lambda handler: handler.send(200, uncounted),
+    ]
+    client = connect()
+    assert client.complete(HELLO, CONFIG).finish_reason == "length"
+    assert client.complete(HELLO, CONFIG).finish_reason == "content_filter"
+    assert client.complete(HELLO, CONFIG).prompt_tokens == 0
+
+
+def test_an_endpoint_that_is_not_there_ends_the_run() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    client = OpenAIChatClient(base_url=f"http://127.0.0.1:{port}/v1", max_retries=0)
+    with pytest.raises(ProviderError, match="Is the server running"):
+        client.complete(HELLO, CONFIG)
+    client.close()
+
+
+def test_a_server_that_dies_fails_requests_and_then_the_run() -> None:
+    with Server() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        client = OpenAIChatClient(base_url=server.url, max_retries=0, timeout_seconds=5)
+        assert client.complete(HELLO, CONFIG).text == "hi"
+        server.behaviours = [cut]
+        server.shutdown()
+        thread.join()
+    errors: list[Exception] = []
+    while not errors or not isinstance(errors[-1], ProviderError):
+        with pytest.raises((RequestError, ProviderError)) as caught:
+            client.complete(HELLO, CONFIG)
+        errors.append(caught.value)
+        assert len(errors) <= 20
+    assert isinstance(errors[0], RequestError)
+    client.close()
+
+
+def test_a_limit_paces_requests(server: Server, connect: Connect) -> None:
+    client = connect(requests_per_minute=60 / 0.05)
+    for _ in range(4):
+        client.complete(HELLO, CONFIG)
+    assert (
+        server.requests[-1][0] - server.requests[0][0] >= 0.1
+    )  # three pauses of 0.05 s, less what the first connection took
