@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from hnlmrec.models import kernels
 from hnlmrec.models.kernels import Flags, Floats, Ints
 
-_CHUNKS = 64  # shares of equal work, which the threads divide among themselves
 _ROW_COST = 4  # what writing a row costs, in neighbours read
-_WORK_OF_A_THREAD = 200_000  # numbers to add up that are worth waking a thread for
+_WORK_OF_A_THREAD = 5_000  # neighbours to read that are worth waking a thread for
 _ALL = np.zeros(0, dtype=np.bool_)
 _Own = tuple[Floats, Floats]  # the users' and the items' own vectors
-_Where = tuple[Ints, Ints]  # nodes, and where the threads' shares of them end
+_Where = tuple[Ints, list[int]]  # nodes, and where the threads' shares of them end
 
 
 @dataclass(frozen=True)
@@ -67,15 +68,13 @@ class CpuPropagation:
             sparse: look first for rows that are zero, and do not read them in the first layer.
         """
         nonzero = np.empty(len(self._nodes), dtype=np.bool_) if sparse else _ALL
-        with self._threads(users.shape[1]):
-            z = self._start(users, items, nonzero)
-            return self._run(z, nonzero, (users, items), layers, self._everywhere)
+        z = self._start(users, items, nonzero)
+        return self._run(z, nonzero, (users, items), layers, self._everywhere)
 
     def at(self, users: Floats, items: Floats, layers: LayerSum, nodes: Ints) -> Floats:
         """Return the sum at some nodes (ascending, none twice), [len(nodes), d]."""
-        with self._threads(users.shape[1]):
-            z = self._start(users, items, _ALL)
-            return self._run(z, _ALL, (users, items), layers, (nodes, self._share(nodes)))
+        z = self._start(users, items, _ALL)
+        return self._run(z, _ALL, (users, items), layers, (nodes, self._share(nodes)))
 
     def spread(self, values: Floats, nodes: Ints, layers: LayerSum) -> Floats:
         """Return the sum at every node, [N, d], where only `nodes` have a row that is not zero: `values`."""
@@ -85,48 +84,40 @@ class CpuPropagation:
         nonzero[nodes] = True
         nothing = np.empty((0, values.shape[1]), dtype=values.dtype)
         rest = LayerSum(layers.n_layers, 0.0, layers.layer_weight)
-        with self._threads(values.shape[1]):
-            result = self._run(z, nonzero, (nothing, nothing), rest, self._everywhere)
+        result = self._run(z, nonzero, (nothing, nothing), rest, self._everywhere)
         result[nodes] += values.dtype.type(layers.own_weight) * values
         return result
 
     def _start(self, users: Floats, items: Floats, nonzero: Flags) -> Floats:
         z = self._space(users.shape[1], users.dtype)[0]
-        kernels.scale_rows(users, items, self._scales(users.dtype)[1], z, nonzero)
+        inverse_root = self._scales(users.dtype)[1]
+        _in_threads(kernels.scale_rows, self._everywhere[1], users, items, inverse_root, z, nonzero)
         return z
 
     def _run(self, z: Floats, nonzero: Flags, own: _Own, layers: LayerSum, where: _Where) -> Floats:
         _, following, total = self._space(z.shape[1], z.dtype)
         inverse, _, root = self._scales(z.dtype)
-        graph, (nodes, chunks) = (self.indptr, self.columns), where
+        graph, (nodes, ends) = (self.indptr, self.columns), where
         for layer in range(layers.n_layers - 1):
-            first = layer == 0
-            flags = nonzero if first else _ALL
-            all_chunks = self._everywhere[1]
-            kernels.add_layer(*graph, all_chunks, inverse, z, flags, self._longest, first, following, total)
+            is_first = layer == 0
+            options = nonzero if is_first else _ALL, self._longest, is_first
+            _in_threads(kernels.add_layer, self._everywhere[1], *graph, inverse, z, *options, following, total)
             z, following = following, z
-        single = layers.n_layers == 1
-        flags = nonzero if single else _ALL
-        scales, weights = (inverse, root), (layers.own_weight, layers.layer_weight)
+        is_only = layers.n_layers == 1
+        options = nonzero if is_only else _ALL, self._longest, is_only
+        weights = layers.own_weight, layers.layer_weight
         out = np.empty((len(nodes), z.shape[1]), dtype=z.dtype)
-        kernels.last_layer(
-            *graph, nodes, chunks, *scales, z, flags, self._longest, single, total, *own, *weights, out
+        _in_threads(
+            kernels.last_layer, ends, *graph, nodes, inverse, root, z, *options, total, *own, *weights, out
         )
         return out
 
-    @contextmanager
-    def _threads(self, size: int) -> Iterator[None]:
-        """Use no more threads than there is work for: those of a small graph would only wait for one another."""
-        before = numba.get_num_threads()
-        numba.set_num_threads(min(before, 1 + len(self.columns) * size // _WORK_OF_A_THREAD))
-        try:
-            yield
-        finally:
-            numba.set_num_threads(before)
-
-    def _share(self, nodes: Ints) -> Ints:
+    def _share(self, nodes: Ints) -> list[int]:
+        """Return where the threads' shares of `nodes` end, all of about the same work."""
         work = np.concatenate([[0], np.cumsum(self.degrees[nodes] + _ROW_COST)])
-        return np.searchsorted(work, np.linspace(0, work[-1], _CHUNKS + 1)).astype(np.int32)
+        n_shares = min(torch.get_num_threads(), 1 + int(work[-1]) // _WORK_OF_A_THREAD)
+        inner = np.searchsorted(work, np.arange(1, n_shares) * work[-1] / n_shares)
+        return [0, *inner.tolist(), len(nodes)]
 
     def _make_scales(self, dtype: np.dtype[Any]) -> tuple[Floats, Floats, Floats]:
         degrees = self.degrees.astype(np.float64)
@@ -138,6 +129,27 @@ class CpuPropagation:
             shape = len(self._nodes), size
             self._spaces[size, dtype] = np.empty(shape, dtype), np.empty(shape, dtype), np.empty(shape, dtype)
         return self._spaces[size, dtype]
+
+
+@cache
+def _pool(n_threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(n_threads, thread_name_prefix="propagation")
+
+
+os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not live on in a forked process
+
+
+def _in_threads(kernel: Callable[..., None], ends: list[int], *arguments: Any) -> None:
+    """Call the kernel for every share, one of them in this thread.
+
+    Threads of our own, and not those of OpenMP: these wait for one another by spinning, which makes a step many
+    times slower as soon as another program wants a core.
+    """
+    others = list(pairwise(ends))[1:]
+    pending = [_pool(len(others)).submit(kernel, *arguments, *share) for share in others]
+    kernel(*arguments, ends[0], ends[1])
+    for future in pending:
+        future.result()
 
 
 def inverse_positions(nodes: npt.NDArray[np.int64], n_nodes: int) -> tuple[Ints, npt.NDArray[np.int64]]:
