@@ -5,6 +5,8 @@ FOLDER holds train.txt.gz and test.txt.gz in the text format of LightGCN. Prints
 
 from __future__ import annotations
 
+import hnlmrec  # noqa: F401, I001 - before torch: it sets how OpenMP waits
+
 import argparse
 import gzip
 import json
