@@ -1,3 +1,4 @@
+# ruff: noqa: I001 - the order of imports matters
 """Seconds of one training epoch, stage by stage: `python benchmarks/epoch.py FOLDER [--model M] [--sampler S]`.
 
 FOLDER holds train.txt.gz and test.txt.gz in the text format of LightGCN. Prints one JSON object.
@@ -5,7 +6,7 @@ FOLDER holds train.txt.gz and test.txt.gz in the text format of LightGCN. Prints
 
 from __future__ import annotations
 
-import hnlmrec  # noqa: F401, I001 - before torch: it sets how OpenMP waits
+import hnlmrec  # noqa: F401 - before torch: it sets how OpenMP waits
 
 import argparse
 import gzip
