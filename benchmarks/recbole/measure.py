@@ -77,7 +77,10 @@ def main(folder: Path, epochs: int) -> None:
 def _write_atomic_files(folder: Path, target: Path) -> None:
     target.mkdir()
     for split, source in (("train", "train"), ("valid", "test"), ("test", "test")):
-        with gzip.open(folder / f"{source}.txt.gz", "rt") as lines, (target / f"bench.{split}.inter").open("w") as out:
+        with (
+            gzip.open(folder / f"{source}.txt.gz", "rt") as lines,
+            (target / f"bench.{split}.inter").open("w") as out,
+        ):
             out.write("user_id:token\titem_id:token\n")
             for line in lines:
                 user, *items = line.split()
@@ -85,4 +88,5 @@ def _write_atomic_files(folder: Path, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).resolve(), int(sys.argv[2]))
+    arguments, sys.argv = sys.argv, sys.argv[:1]  # RecBole reads the command line, too
+    main(Path(arguments[1]).resolve(), int(arguments[2]))

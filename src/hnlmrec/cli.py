@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hnlmrec import __version__
 from hnlmrec.console import RichProgress, log_to_stderr, stderr
 from hnlmrec.errors import HnlmrecError
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Hard negative sampling via large language models for collaborative filtering.",
     no_args_is_help=True,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
@@ -31,6 +33,7 @@ config_app = typer.Typer(help="Shipped configurations: list, show, copy, validat
 app.add_typer(data_app, name="data")
 app.add_typer(config_app, name="config")
 
+_WRONG_PATHS = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EROFS)
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(
@@ -42,6 +45,16 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or its name below runs/.")]
 
 
+@app.callback()
+def _options(
+    *,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
 def main() -> None:
     """Run the command line; errors become one clear message and an exit status."""
     try:
@@ -49,9 +62,11 @@ def main() -> None:
     except HnlmrecError as error:
         _fail(str(error), error.exit_status)
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno == errno.ENOSPC:
+            _fail(f"the disk is full ({error}). What was made so far is kept; make room and try again.", 2)
+        if error.errno not in _WRONG_PATHS or not error.filename:
             raise
-        _fail(f"the disk is full ({error}). What was made so far is kept; make room and run the same command.", 2)
+        _fail(f"{error.filename}: {error.strerror}. Give a path that is there and may be used.", 2)
     except SystemExit as status:
         if status.code == 130:
             stderr.print("interrupted; the same command goes on from here.", style="yellow")

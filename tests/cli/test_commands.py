@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 from tests.cli.conftest import Outcome
 
 Cli = Callable[..., Outcome]
@@ -98,6 +97,29 @@ def test_compare_pairs_users_of_two_runs(cli: Cli, data: Path) -> None:
     assert cli("compare", first, second, "--metric", "recall@7").status == 2
 
 
+@pytest.mark.parametrize("until", ["prepare", "profiles", "hard_negatives", "encode", "train", "evaluate"])
+def test_a_run_can_stop_after_every_stage(cli: Cli, data: Path, tmp_path: Path, until: str) -> None:
+    config = tmp_path / "plain.toml"
+    config.write_text(f'name = "plain"\n[data]\nsource = "{data}"\n[sampler]\nname = "uniform"\n')
+    outcome = cli("run", config, *QUICK, SELECT, "--until", until, "--json")
+    assert outcome.status == 0, outcome.stderr
+    finished = until == "evaluate"
+    assert ("fhns_rate" in outcome.json) == (until in ("train", "evaluate"))
+    assert cli("recommend", "runs/plain", "--user", "u1").status == (0 if finished or until == "train" else 2)
+    assert cli("compare", "runs/plain", "runs/plain", "--metric", "recall@5").status == (0 if finished else 2)
+
+
+def test_a_data_set_without_text_is_refused_before_the_llm_is_asked(cli: Cli, tmp_path: Path) -> None:
+    folder = tmp_path / "ids"
+    folder.mkdir()
+    (folder / "train.txt").write_text("".join(f"{u} {u} {u + 1} {u + 2} {u + 3}\n" for u in range(12)))
+    (folder / "test.txt").write_text("".join(f"{u} {(u + 5) % 12}\n" for u in range(12)))
+    for extra in (("--sampler", "semantic"), ("initialisation=semantic",)):
+        outcome = cli("train", folder, *extra, *QUICK, SELECT)
+        assert outcome.status == 2
+        assert "items.jsonl" in outcome.stderr
+
+
 def test_shipped_configurations_are_listed_shown_copied_and_valid(cli: Cli, tmp_path: Path) -> None:
     names = [line.split()[0] for line in cli("config", "list").stdout.splitlines()]
     assert {"demo", "ml-100k"} <= set(names)
@@ -132,11 +154,16 @@ def test_data_stats_and_prepare(cli: Cli, data: Path) -> None:
         ),
         (["train", "DATA", "epochs"], ["KEY=VALUE"]),
         (["train", "DATA", "evaluation.ks=[500]"], ["500", "24"]),
-        (["train", "DATA", "training.device=tpu9"], ["tpu9"]),
+        (["train", "DATA", "evaluation.ks=[5]", SELECT, "training.device=tpu9"], ["tpu9"]),
         (["train", "DATA", "--sampler", "file"], ["path"]),
         (["run", "missing.toml"], ["missing.toml"]),
         (["run", "demo", "--until", "tomorrow"], ["tomorrow", "prepare"]),
         (["report", "no-run"], ["no-run"]),
+        (["report", "DATA/interactions.csv"], ["interactions.csv"]),
+        (["config", "copy", "demo", "no-folder/x.toml"], ["no-folder"]),
+        (["train", "DATA", "training=5"], ["training"]),
+        (["train", "DATA", "hard_negatives.shortlist=scores"], ["shortlist"]),
+        (["train", "DATA", "evaluation.ks=[5]", "training.select_by=recall@30"], ["training.select_by", "24"]),
         (["data", "fetch", "ml-200k"], ["ml-200k", "ml-100k"]),
         (["data", "stats", "DATA", "core=100"], ["core"]),
         (["config", "validate", "demo", "model.name=nothing"], ["nothing"]),
@@ -145,7 +172,7 @@ def test_data_stats_and_prepare(cli: Cli, data: Path) -> None:
 def test_bad_input_gets_one_clear_message_and_status_2(
     cli: Cli, data: Path, arguments: list[str], says: list[str]
 ) -> None:
-    outcome = cli(*(data if argument == "DATA" else argument for argument in arguments))
+    outcome = cli(*(argument.replace("DATA", str(data)) for argument in arguments))
     assert outcome.status == 2
     assert outcome.stdout == ""
     assert "Traceback" not in outcome.stderr

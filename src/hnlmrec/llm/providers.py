@@ -42,7 +42,7 @@ class LLMConfig(Config):
     """Upper bound of a reply's tokens; a reply that reaches it counts as failed."""
     base_url: str | None = runtime(None)
     """The endpoint, with its version, for example http://127.0.0.1:11434/v1; None for OpenAI's own."""
-    concurrency: int = runtime(4, ge=1)
+    concurrency: int = runtime(8, ge=1)
     """How many requests are in flight at once. Embedded: each slot reads the prompts' fixed part for itself."""
     context_tokens: int = runtime(2048, ge=256)
     """Embedded: room for one request's prompt and reply."""

@@ -38,6 +38,7 @@ class Negatives:
         weights: [B, K], summing to 1 over K, or None for equal weights.
         hard: [B, K, d], the generated hard negatives alone, for the contrastive loss; without gradient.
         hard_found: bool [B, K], which rows of `hard` are real.
+        hard_items: int64 [B, K], the catalogue item that a row of `hard` was made for; -1 for a free vector.
     """
 
     items: Tensor | None
@@ -45,6 +46,7 @@ class Negatives:
     weights: Tensor | None = None
     hard: Tensor | None = None
     hard_found: Tensor | None = None
+    hard_items: Tensor | None = None
 
     def embeddings(self, embeddings: Embeddings) -> Tensor:
         """Return what is scored, [B, K, d]."""

@@ -40,6 +40,10 @@ class NoiseSampler(SemanticSampler):
     Config = NoiseConfig
     config: NoiseConfig
 
+    def items_of(self, table: HardNegativeTable) -> npt.NDArray[np.int64]:
+        """Return -1 for each row: its vector was made for no item of this user."""
+        return np.full(len(table), -1, dtype=np.int64)
+
     def vectors_of(self, table: HardNegativeTable) -> npt.NDArray[np.floating[Any]]:
         """Return one random vector for each row of the table, [n, d_text], in the table's type."""
         rng = np.random.default_rng(self.config.seed)

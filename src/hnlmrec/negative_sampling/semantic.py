@@ -72,6 +72,7 @@ class SemanticSampler(NegativeSampler):
     requires = ("hard_negatives", "projector")
     has_text: Tensor  # bool [n_items]
     table_rows: Tensor  # int64 [n], rows of the table that may be used
+    table_items: Tensor  # int64 [n], the item that a row of the table stands for, or -1
     tally: Tensor  # int64 [2], lookups and found
 
     def __init__(
@@ -91,6 +92,7 @@ class SemanticSampler(NegativeSampler):
         self.candidates = UniformCandidates(dataset.train)
         self.index = PairIndex(table.users[usable], table.positives[usable], dataset.n_items)
         self.register_buffer("table_rows", torch.from_numpy(np.flatnonzero(usable)), persistent=False)
+        self.register_buffer("table_items", torch.from_numpy(self.items_of(table)), persistent=False)
         self.hard_vectors = VectorRows(self.vectors_of(table))
         self.item_vectors = None if item_vectors is None else VectorRows(item_vectors)
         known = np.zeros(dataset.n_items, dtype=np.bool_) if item_vectors is None else has_text(item_vectors)
@@ -116,6 +118,10 @@ class SemanticSampler(NegativeSampler):
         """Return the vectors that stand for the table's rows, [n, d_text]; the ablations change them."""
         return table.vectors
 
+    def items_of(self, table: HardNegativeTable) -> npt.NDArray[np.int64]:
+        """Return the item that each vector was made for, int64 [n]; -1 for none."""
+        return table.items
+
     def start_epoch(self, epoch: int, embeddings: Embeddings) -> None:
         """Note the epoch, for the mixing schedule."""
         self.epoch = epoch
@@ -124,7 +130,7 @@ class SemanticSampler(NegativeSampler):
         """Mix K vectors for each pair: vectors [B, K, d], items int64 [B, K], hard [B, K, d]."""
         items = self.candidates.draw(users, self.n_negatives, rng)
         plain = embeddings.items[items]  # [B, K, d]
-        hard, found = self._hard(users, positives, rng)
+        hard, found, hard_items = self._hard(users, positives, rng)
         hard = self._rescaled(hard, plain.detach(), embeddings.items.detach()[positives])
         config = self.config
         shares = mixing_weight(
@@ -136,7 +142,9 @@ class SemanticSampler(NegativeSampler):
             rng=rng,
         )
         shares = shares * found[:, :, None]
-        return Negatives(items, shares * hard + (1 - shares) * plain, hard=hard, hard_found=found)
+        return Negatives(
+            items, shares * hard + (1 - shares) * plain, hard=hard, hard_found=found, hard_items=hard_items
+        )
 
     def auxiliary_loss(
         self, users: Tensor, positives: Tensor, negatives: Negatives, embeddings: Embeddings
@@ -164,14 +172,15 @@ class SemanticSampler(NegativeSampler):
         }
 
     @torch.no_grad()
-    def _hard(self, users: Tensor, positives: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Look up and project: (points [B, K, d] without gradient, found bool [B, K])."""
+    def _hard(self, users: Tensor, positives: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Look up and project: (points [B, K, d] without gradient, found bool [B, K], items int64 [B, K])."""
         places = self.index.draw(users, positives, self.n_negatives, rng)
         found = places >= 0
         rows = places if not len(self.table_rows) else torch.where(found, self.table_rows[places], -1)
         self.tally += torch.stack([torch.full_like(found.sum(), found.numel()), found.sum()])
         points: Tensor = self.projector(self.hard_vectors.gather(rows), found)
-        return points, found
+        items = torch.where(found, self.table_items[rows], -1) if len(self.table_items) else rows
+        return points, found, items
 
     def _rescaled(self, hard: Tensor, plain: Tensor, positive: Tensor) -> Tensor:
         """Give the points [B, K, d] their length; `plain` [B, K, d] and `positive` [B, d] set it."""

@@ -32,6 +32,10 @@ class ShuffledSampler(SemanticSampler):
     Config = ShuffledConfig
     config: ShuffledConfig
 
+    def items_of(self, table: HardNegativeTable) -> npt.NDArray[np.int64]:
+        """Return -1 for each row: its vector was made for no item of this user."""
+        return np.full(len(table), -1, dtype=np.int64)
+
     def vectors_of(self, table: HardNegativeTable) -> npt.NDArray[np.floating[Any]]:
         """Return the table's vectors, each moved to the next row of a random ring, [n, d_text]."""
         ring = np.random.default_rng(self.config.seed).permutation(len(table))

@@ -58,14 +58,19 @@ def experiments(config: RunConfig) -> list[Experiment]:
     samplers = [config.sampler]
     samplers += [sampler for sampler in config.compare.samplers if sampler not in samplers]
     names = [sampler.name for sampler in samplers]
-    labels = [
-        name if names.count(name) == 1 else f"{name}-{names[: place + 1].count(name)}"
-        for place, name in enumerate(names)
-    ]
+    labels = _numbered(names)
     return [
         Experiment(f"{label}+{initialisation}", sampler, initialisation)
         for initialisation in initialisations
         for label, sampler in zip(labels, samplers, strict=True)
+    ]
+
+
+def _numbered(names: list[str]) -> list[str]:
+    """Return the names, a number behind those that occur more than once."""
+    return [
+        name if names.count(name) == 1 else f"{name}-{names[: place + 1].count(name)}"
+        for place, name in enumerate(names)
     ]
 
 
@@ -77,12 +82,13 @@ def build_graph(config: RunConfig, session: LLMSession, progress: ProgressReport
     roles = {node.label.removeprefix("encode/"): node.label for node in nodes}
     for experiment in trained:
         nodes += _experiment_nodes(config, experiment, roles, progress)
-    for section in config.compare.recommenders:
+    names = _numbered([section.name for section in config.compare.recommenders])
+    for name, section in zip(names, config.compare.recommenders, strict=True):
         inputs = {"prepare": "prepare"}
         if RECOMMENDERS[section.name].needs_item_vectors:
             inputs["texts"] = roles["texts"]
         stage = RecommenderStage(RecommenderStageConfig(recommender=section, evaluation=config.evaluation))
-        nodes.append(Node(f"recommender/{section.name}", stage, inputs))
+        nodes.append(Node(f"recommender/{name}", stage, inputs))
     return nodes
 
 
@@ -131,6 +137,7 @@ def _experiment_nodes(
         sampler=experiment.sampler,
         alignment=config.alignment if experiment.needs_texts else None,
         training=config.training,
+        mask=config.evaluation.mask,
     )
     label = experiment.label
     evaluation = EvaluateStageConfig(evaluation=config.evaluation)

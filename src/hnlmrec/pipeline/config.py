@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union
 
-from pydantic import Field, TypeAdapter, create_model
+from pydantic import Field, TypeAdapter, create_model, model_validator
 
 from hnlmrec.alignment import AlignmentConfig
 from hnlmrec.config import Config, runtime
@@ -20,6 +20,7 @@ from hnlmrec.models.recommenders import RECOMMENDERS
 from hnlmrec.negative_sampling import SAMPLERS
 from hnlmrec.training import TrainingConfig
 
+DEFAULT_NAMES = {"model": "lightgcn", "sampler": "semantic"}
 Initialisation = Literal["random", "semantic"]
 
 
@@ -86,12 +87,18 @@ class RunConfig(Config):
     profiles: ProfilesConfig = ProfilesConfig()
     hard_negatives: HardNegativesConfig = HardNegativesConfig()
     encoder: EncoderConfig = EncoderConfig()
-    model: ModelSection = Field(default_factory=lambda: _section(ModelSection, "lightgcn"))
-    """The CF model, by `name`."""
-    sampler: SamplerSection = Field(default_factory=lambda: _section(SamplerSection, "semantic"))
-    """The negative sampler, by `name`."""
+    model: ModelSection = Field(default_factory=lambda: _section(ModelSection, DEFAULT_NAMES["model"]))
+    """The CF model, by `name`; LightGCN where none is given."""
+    sampler: SamplerSection = Field(default_factory=lambda: _section(SamplerSection, DEFAULT_NAMES["sampler"]))
+    """The negative sampler, by `name`; semantic where none is given."""
     alignment: AlignmentConfig = AlignmentConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     compare: ComparisonConfig = ComparisonConfig()
     runtime: RuntimeConfig = RuntimeConfig()
+
+    @model_validator(mode="after")
+    def _can_be_run(self) -> RunConfig:
+        if self.hard_negatives.shortlist == "scores":
+            raise ValueError("hard_negatives.shortlist=scores is for calls from Python, which give the scores")
+        return self

@@ -96,7 +96,7 @@ class NodeResult:
             "label": self.label,
             "stage": manifest["stage"],
             "key": self.artifact.key,
-            "path": str(self.path),
+            "path": str(self.path.resolve()),
             "seconds": manifest["seconds"],
             "reused": self.reused,
             "counts": dict(self.counts),

@@ -35,7 +35,17 @@ class Run:
 
     def payload(self, label: str) -> Path:
         """Return the folder of a node's artefact, checked against its manifest."""
+        if label not in self.stages:
+            stage = label.partition("/")[0]
+            raise DataError(f"the run {self.folder} was stopped before the stage {stage!r}; run it to the end.")
         return open_artifact(Path(self.stages[label]["path"])).path
+
+    @property
+    def experiment(self) -> str:
+        """Label of the main experiment."""
+        if "experiment" not in self.result:
+            raise DataError(f"the run {self.folder} was stopped before anything was trained; run it to the end.")
+        return str(self.result["experiment"])
 
 
 def open_run(folder: Path) -> Run:
@@ -46,14 +56,16 @@ def open_run(folder: Path) -> Run:
     """
     folder = folder if folder.exists() else Path("runs") / folder
     try:
-        result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        result = dict(json.loads((folder / RESULT).read_text(encoding="utf-8")))
         stages = json.loads((folder / STAGES).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        return Run(folder, result, {str(stage["label"]): stage for stage in stages})
+    except (FileNotFoundError, NotADirectoryError):
         raise MissingFileError(
             f"{folder} is not the folder of a finished run: give one that holds {RESULT} and {STAGES}, "
             "as `hnlmrec run` and `hnlmrec train` make."
         ) from None
-    return Run(folder, result, {stage["label"]: stage for stage in stages})
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"the result files of {folder} cannot be read ({error!r}). Run it again.") from None
 
 
 def describe_run(
@@ -167,16 +179,14 @@ def compare_runs(runs: Sequence[Run], metric: str) -> Comparison:
         raise DataError("these runs do not share one prepared data set and split, so users cannot be paired.")
     values = {}
     for run in runs:
-        if "experiment" not in run.result:
-            raise DataError(f"the run {run.folder} trained nothing: it was stopped before the stage train.")
-        values[str(run.folder)] = read_evaluation(run.payload(f"evaluate/{run.result['experiment']}"))["test"]
+        values[str(run.folder)] = read_evaluation(run.payload(f"evaluate/{run.experiment}"))["test"]
     return compare(values, baseline=str(runs[0].folder), metrics=(metric,))
 
 
 def recommend_items(run: Run, user: str, k: int) -> list[dict[str, Any]]:
     """Return the k best items of a user that are not in the user's train or validation split, best first."""
     dataset = InteractionDataset.load(run.payload("prepare"))
-    folder = run.payload(f"train/{run.result['experiment']}")
+    folder = run.payload(f"train/{run.experiment}")
     users, items = EmbeddingTable.load(folder, "users"), EmbeddingTable.load(folder, "items")
     number = int(dataset.users.numbers([user])[0])
     scores = np.asarray(items.vectors, dtype=np.float32) @ np.asarray(users.vectors[number], dtype=np.float32)

@@ -31,6 +31,7 @@ from hnlmrec.pipeline.session import LLMSession
 from hnlmrec.rng import RandomStreams
 
 log = logging.getLogger(__name__)
+_OUTDATED = (RESULT, STAGES, "metrics.json", "metrics.jsonl", "report.html")
 STAGE_NAMES = ("prepare", "profiles", "hard_negatives", "encode", "train", "evaluate", "report")
 
 
@@ -60,9 +61,13 @@ def run_pipeline(
     folder = Path(config.runtime.runs) / config.name
     with _session(config, store) as session:
         nodes = _up_to(build_graph(config, session, progress or SilentProgress()), until)
+        results = run_graph(nodes[:1], store)
+        _check_catalogue(config, results["prepare"].counts["items"])
         results = run_graph(nodes, store)
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
+        for name in _OUTDATED:
+            (folder / name).unlink(missing_ok=True)
         (folder / "config.toml").write_text(to_toml(config), encoding="utf-8")
         write_json(folder / STAGES, [result.describe() for result in results.values()])
         result = describe_run(config, folder, results, seconds=time.perf_counter() - started)
@@ -119,19 +124,37 @@ def _session(config: RunConfig, store: ArtifactStore) -> Iterator[LLMSession]:
 def _use_threads(n: int | None) -> None:
     if n is None:
         return
-    cores = os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if n > cores:
-        raise ConfigError(f"runtime.threads is {n}, and this machine has {cores} cores: give 1 to {cores}.")
+        raise ConfigError(f"runtime.threads is {n}, and this process may use {cores}: give 1 to {cores}.")
     torch.set_num_threads(n)
     numba.set_num_threads(n)
 
 
+def _check_catalogue(config: RunConfig, n_items: int) -> None:
+    """Find out before the long stages, not after them, that a list is longer than the catalogue."""
+    lists = {"evaluation.ks": max(config.evaluation.ks)}
+    _, _, k = config.training.select_by.partition("@")
+    if k.isdigit():
+        lists["training.select_by"] = int(k)
+    too_long = [f"{name} asks for {k} items" for name, k in lists.items() if k > n_items]
+    if too_long:
+        raise ConfigError(
+            f"{' and '.join(too_long)}, but the catalogue has {n_items}. Set lists of at most that length, for "
+            f"example evaluation.ks=[{min(5, n_items)}] training.select_by=recall@{min(5, n_items)}."
+        )
+
+
 def _up_to(nodes: list[Node], until: str | None) -> list[Node]:
-    """Keep the nodes of the stages up to `until`; stages that the run does not have are passed over."""
+    """Keep the nodes of the stages up to `until`, and what they are made from."""
     if until is None:
         return nodes
     last = STAGE_NAMES.index(until)
-    return [node for node in nodes if STAGE_NAMES.index(_stage_of(node)) <= last]
+    kept = {node.label for node in nodes if STAGE_NAMES.index(_stage_of(node)) <= last}
+    for node in reversed(nodes):  # inputs come before the nodes that read them
+        if node.label in kept:
+            kept.update(node.inputs.values())
+    return [node for node in nodes if node.label in kept]
 
 
 def _stage_of(node: Node) -> str:

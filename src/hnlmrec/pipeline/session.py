@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
-from hnlmrec.assets import ASSETS, fetch
+from hnlmrec.artifacts import sha256_of
+from hnlmrec.assets import ASSETS, asset_fingerprint, fetch
 from hnlmrec.errors import MissingFileError
 from hnlmrec.llm.cache import CachedChatClient
 from hnlmrec.llm.providers import LLMConfig, open_client
@@ -40,6 +41,15 @@ class LLMSession:
             self._client = CachedChatClient(client, self._cache)
             self._stack.callback(self._client.close)
         return self._client
+
+
+def model_content(config: LLMConfig) -> dict[str, str]:
+    """Return what tells the content of an embedded model's file; nothing for a model behind an endpoint."""
+    if config.provider != "embedded":
+        return {}
+    if config.model in ASSETS:
+        return {"model": asset_fingerprint(config.model)}
+    return {"model": sha256_of(gguf_path(config.model))}
 
 
 def gguf_path(model: str) -> Path:

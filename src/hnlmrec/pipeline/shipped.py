@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from hnlmrec.config import apply_overrides, build, read_toml
+from hnlmrec.data.sources import is_prepared
 from hnlmrec.errors import ConfigError, MissingFileError, lookup
-from hnlmrec.pipeline.config import RunConfig
+from hnlmrec.pipeline.config import DEFAULT_NAMES, RunConfig
 
 _FOLDER = Path(__file__).parent.parent / "configs"
 
@@ -66,13 +67,21 @@ def copy_shipped(name: str, target: Path) -> Path:
         target = target / source.name
     if target.exists():
         raise ConfigError(f"{target} is there already. Choose another name, or remove it first.")
+    if not target.parent.is_dir():
+        raise MissingFileError(f"there is no folder {target.parent}: make it first.")
     shutil.copyfile(source, target)
     return target
 
 
 def _build(values: dict[str, Any], overrides: Iterable[str], where: str) -> RunConfig:
     merged = apply_overrides(values, overrides)
-    if merged.get("training", {}).get("select_on") == "test":
-        # The publications that pick the best epoch on test train on all that is not test.
-        merged.setdefault("data", {}).setdefault("valid_fraction", 0.0)
+    for section, name in DEFAULT_NAMES.items():  # a section may be changed without repeating its default name
+        if isinstance(merged.get(section), dict):
+            merged[section].setdefault("name", name)
+    training, data = merged.get("training"), merged.get("data")
+    if isinstance(training, dict) and isinstance(data, dict) and training.get("select_on") == "test":
+        source = data.get("source")
+        if not (isinstance(source, str) and is_prepared(Path(source))):
+            # The publications that pick the best epoch on test train on all that is not test.
+            data.setdefault("valid_fraction", 0.0)
     return build(RunConfig, merged, where=where)

@@ -15,12 +15,13 @@ from hnlmrec.data.embeddings import EmbeddingTable, HardNegativeTable, numbers_o
 from hnlmrec.data.interactions import InteractionDataset
 from hnlmrec.data.preparation import PreparationConfig, prepare_source, source_fingerprint
 from hnlmrec.encoders import EncoderConfig, TextEncoder, encode_to_file, join_fields, open_encoder
+from hnlmrec.errors import DataError
 from hnlmrec.generation.catalogue import TextCatalogue
 from hnlmrec.generation.hard_negatives import HardNegativesConfig, generate_hard_negatives, read_hard_negatives
 from hnlmrec.generation.profiles import KINDS, Kind, ProfilesConfig, generate_profiles, read_profiles
 from hnlmrec.llm.providers import LLMConfig
 from hnlmrec.pipeline.graph import Stage, StageSummary
-from hnlmrec.pipeline.session import LLMSession
+from hnlmrec.pipeline.session import LLMSession, model_content
 from hnlmrec.rng import RandomStreams
 
 
@@ -75,10 +76,12 @@ class ProfilesStage(Stage[ProfilesStageConfig]):
 
     def external_inputs(self) -> dict[str, str]:
         """Return the fingerprints of the prompts."""
-        return {f"{kind}_prompt": t.fingerprint for kind, t in self.config.profiles.templates().items()}
+        prompts = {f"{kind}_prompt": t.fingerprint for kind, t in self.config.profiles.templates().items()}
+        return {**prompts, **model_content(self.config.llm)}
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> StageSummary:
         """Write item_profiles.jsonl, user_profiles.jsonl and failures.jsonl."""
+        require_texts(inputs["prepare"])
         with self.progress.task("profiles of items and users") as advance:
             summary = generate_profiles(
                 TextCatalogue.load(inputs["prepare"]),
@@ -113,6 +116,7 @@ class EncodeTextsStage(Stage[EncodeConfig]):
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> StageSummary:
         """Write the embedding tables "items" and "users"."""
+        require_texts(inputs["prepare"])
         encoder = open_encoder(self.config.encoder)
         counts: dict[str, int] = {}
         for kind in KINDS:
@@ -145,7 +149,8 @@ class HardNegativesStage(Stage[HardNegativesStageConfig]):
     def external_inputs(self) -> dict[str, str]:
         """Return the fingerprints of prompt and encoder."""
         encoder = open_encoder(self.config.encoder)
-        return {"prompt": self.config.hard_negatives.template().fingerprint, "encoder": encoder.fingerprint}
+        prompt = self.config.hard_negatives.template().fingerprint
+        return {"prompt": prompt, "encoder": encoder.fingerprint, **model_content(self.config.llm)}
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> StageSummary:
         """Write hard_negatives.jsonl, failures.jsonl and grounding.json."""
@@ -208,6 +213,22 @@ class EncodeNegativesStage(Stage[EncodeConfig]):
         )
         table.save(out, dataset)
         return StageSummary({"rows": len(table), "grounded": int((table.items >= 0).sum())})
+
+
+def require_texts(prepared: Path) -> None:
+    """Check that there is something to read.
+
+    Raises:
+        DataError: no item has a title, facts or a profile.
+    """
+    items = pl.read_parquet(prepared / "items.parquet")
+    texts = pl.concat_str(pl.col("title", "facts", "profile").fill_null(""))
+    if not items.select((texts.str.strip_chars() != "").any()).item():
+        raise DataError(
+            "no item of this data set has a title, facts or a profile, so there is no text to work with. Add "
+            "items.jsonl to the data folder, or choose a sampler that needs interactions only (uniform, dns, …) "
+            "and initialisation=random."
+        )
 
 
 def item_or_user_texts(

@@ -18,7 +18,14 @@ from hnlmrec.console import ProgressReporter
 from hnlmrec.data.embeddings import EmbeddingTable, HardNegativeTable
 from hnlmrec.data.interactions import InteractionDataset, Split
 from hnlmrec.errors import MissingFileError
-from hnlmrec.evaluation.evaluator import EvaluationConfig, EvaluationResult, Scorer, dot_product_scorer, evaluate
+from hnlmrec.evaluation.evaluator import (
+    EvaluationConfig,
+    EvaluationResult,
+    Mask,
+    Scorer,
+    dot_product_scorer,
+    evaluate,
+)
 from hnlmrec.evaluation.false_negatives import fhns_rate
 from hnlmrec.evaluation.files import write_evaluation
 from hnlmrec.models import MODELS
@@ -44,6 +51,8 @@ class TrainStageConfig(Config):
     alignment: AlignmentConfig | None
     """None where nothing is projected."""
     training: TrainingConfig
+    mask: Mask
+    """What is left out of the rankings by which the best epoch is chosen."""
 
 
 class TrainStage(Stage[TrainStageConfig]):
@@ -112,7 +121,7 @@ class TrainStage(Stage[TrainStageConfig]):
 
         def measure(embeddings: Embeddings, split: Split) -> dict[str, float]:
             score = dot_product_scorer(embeddings.users, embeddings.items)
-            mask, memory = self.evaluation.mask, self.evaluation.memory_mib
+            mask, memory = self.config.mask, self.evaluation.memory_mib
             return evaluate(
                 score, dataset, split=split, metrics=names, ks=ks, mask=mask, memory_mib=memory
             ).means()

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from hnlmrec.artifacts import write_json
 from hnlmrec.data.embeddings import EmbeddingTable
-from hnlmrec.data.interactions import InteractionDataset
+from hnlmrec.data.interactions import InteractionDataset, Interactions
 from hnlmrec.models.base import Batch, Embeddings
 from hnlmrec.training.objective import Step
 
@@ -55,7 +55,7 @@ class DrawnNegatives:
     """A sample of the negatives that were drawn: the first ones of the epochs 1, 2, 5, 10, 20, 50, and so on.
 
     `negative` is the item that was drawn, or that a vector was mixed from; `generated` the catalogue item that a
-    generated vector lies nearest to. Either is -1 where there is none.
+    generated vector stands for, which is looked up once `train` is set. Either is -1 where there is none.
 
     Args:
         per_epoch: rows kept of each of these epochs.
@@ -63,6 +63,7 @@ class DrawnNegatives:
 
     def __init__(self, per_epoch: int) -> None:
         self.per_epoch = per_epoch
+        self.train: Interactions | None = None
         self.frame = pl.DataFrame(schema=_DRAWN)
         self._parts: list[pl.DataFrame] = []
         self._missing = 0
@@ -85,7 +86,7 @@ class DrawnNegatives:
             "user": batch.users[:, None].expand(shape),
             "positive": batch.positives[:, None].expand(shape),
             "negative": none if items is None else items,
-            "generated": _nearest_items(step, none),
+            "generated": none if self.train is None else _generated_items(step, batch, self.train, none),
             "positive_score": step.positive_scores.detach()[:, None].expand(shape),
             "negative_score": step.negative_scores.detach(),
         }
@@ -99,13 +100,24 @@ class DrawnNegatives:
         self._parts = []
 
 
-def _nearest_items(step: Step, none: Tensor) -> Tensor:
-    """Return the catalogue item that each generated negative lies nearest to by cosine, int64 [B, K]; else -1."""
-    hard, found = step.negatives.hard, step.negatives.hard_found
-    if hard is None or found is None or step.catalogue is None:
+def _generated_items(step: Step, batch: Batch, train: Interactions, none: Tensor) -> Tensor:
+    """Return the catalogue item that each generated negative stands for, int64 [B, K]; -1 where there is none.
+
+    It is the item that the negative was made for, where that is known; else the one outside of the user's train
+    items that it lies nearest to by cosine.
+    """
+    negatives = step.negatives
+    if negatives.hard is None or negatives.hard_found is None or step.catalogue is None:
         return none
-    nearest = (hard @ functional.normalize(step.catalogue, dim=1).T).argmax(dim=-1)
-    return torch.where(found, nearest, none)
+    cosines = negatives.hard @ functional.normalize(step.catalogue, dim=1).T  # [B, K, n_items]
+    users = batch.users.cpu().numpy()
+    rows = np.repeat(np.arange(len(users)), train.degrees[users])
+    columns = np.concatenate([train.of(user) for user in users.tolist()])
+    cosines[torch.from_numpy(rows), :, torch.from_numpy(columns).long()] = -torch.inf
+    items = cosines.argmax(dim=-1)
+    if negatives.hard_items is not None:
+        items = torch.where(negatives.hard_items >= 0, negatives.hard_items, items)
+    return torch.where(negatives.hard_found, items, none)
 
 
 @dataclass

@@ -94,6 +94,7 @@ class Trainer:
                 f"training needs a train split and a {config.select_on} split that are not empty; this data set "
                 f"has {len(dataset.train)} and {len(dataset.split(config.select_on))} pairs."
             )
+        self.drawn.train = dataset.train
         identity = self._identity(dataset)
         self._resume(identity)
         history = self.history
