@@ -176,6 +176,26 @@ def test_parse_drops_a_sentence_that_the_limit_cut_off(profile: PromptTemplate) 
         profile.parse(reply(words[:limit]))
 
 
+@pytest.mark.parametrize(
+    "title", ["Unknown", "None", "$", "Up Up Up", "La " * 30 + "La", "x" * 300, " Two  spaces"]
+)
+def test_a_choice_is_not_judged_as_a_text(title: str) -> None:
+    template = PromptTemplate.load("hard_negative_constrained")
+    text = json.dumps({"name": title, "reasoning": "It shares much."})
+    assert template.parse(text, ["A", title]).name == title  # type: ignore[union-attr]
+    trimmed = json.dumps({"name": title.strip(), "reasoning": "It shares much."})
+    assert template.parse(trimmed, ["A", title]).name == title  # type: ignore[union-attr]
+    with pytest.raises(ReplyError, match="none of the candidates"):
+        template.parse(text, ["A", "B"])
+    with pytest.raises(ReplyError, match="reasoning"):
+        template.parse(json.dumps({"name": title, "reasoning": "None"}), [title])
+
+
+def test_a_free_name_is_judged_as_a_text() -> None:
+    with pytest.raises(ReplyError, match="says nothing"):
+        PromptTemplate.load("hard_negative").parse('{"name": "Unknown", "reasoning": "It shares much."}')
+
+
 def test_schema_bounds_texts_and_lists_choices() -> None:
     template = PromptTemplate.load("hard_negative_constrained")
     schema = template.json_schema(["A", "B"])

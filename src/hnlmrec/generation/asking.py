@@ -112,11 +112,7 @@ class Asker:
             raise ReplyError("the model refused to answer.")
         if completion.finish_reason != "stop":
             raise ReplyError(f"the reply was cut off after {completion.completion_tokens} tokens.")
-        reply = self._template.parse(completion.text)
-        name = getattr(reply, "name", None)
-        if choices is not None and name not in choices:
-            raise ReplyError(f"the name {str(name)[:80]!r} is none of the candidates.")
-        return reply
+        return self._template.parse(completion.text, choices)
 
 
 def _repair_messages(messages: Sequence[Message], reply: ChatCompletion, error: ReplyError) -> list[Message]:

@@ -142,11 +142,17 @@ class PromptTemplate:
             "additionalProperties": False,
         }
 
-    def parse(self, text: str) -> Reply:
+    def parse(self, text: str, choices: Sequence[str] | None = None) -> Reply:
         """Read a reply, also one in a code fence or with words around the JSON object.
 
+        Args:
+            text: the reply.
+            choices: the only names that a hard negative may have, as for `json_schema`. Such a name is compared
+                with them and not judged as a text: "Unknown" and "Up Up Up" are titles too.
+
         Raises:
-            ReplyError: no such object, or a text that is empty, "None", cut off or caught in a loop.
+            ReplyError: no such object, a name that is none of the choices, or a text that is empty, "None", cut
+                off or caught in a loop.
         """
         start, end = text.find("{"), text.rfind("}")
         if start < 0 or end < start:
@@ -156,7 +162,12 @@ class PromptTemplate:
         except pydantic.ValidationError as error:
             problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'JSON'}: {e['msg']}" for e in error.errors())
             raise ReplyError(f"the reply does not fit the schema: {problems[:300]}.") from None
-        values = {field: checked_text(value, field, limit=self._limits[field]) for field, value in iter(reply)}
+        values = {
+            field: _chosen(value, choices)
+            if field == "name" and choices is not None
+            else checked_text(value, field, limit=self._limits[field])
+            for field, value in iter(reply)
+        }
         return self._reply(**values)
 
 
@@ -180,6 +191,16 @@ def shortened(text: str, limit: int) -> str:
         return text
     head = text[: limit - 1]
     return (head.rsplit(" ", 1)[0] or head) + "…"
+
+
+def _chosen(name: str, choices: Sequence[str]) -> str:
+    if name in choices:
+        return name
+    words = name.split()  # white space apart
+    for choice in choices:
+        if choice.split() == words:
+            return choice
+    raise ReplyError(f"the name {name[:80]!r} is none of the candidates.")
 
 
 def _turns(body: str) -> list[tuple[Role, jinja2.Template]]:
