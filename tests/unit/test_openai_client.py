@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from hnlmrec.errors import ProviderError, RequestError
+from hnlmrec.errors import ConfigError, ProviderError, RequestError
 from hnlmrec.llm.client import CompletionConfig, Message
 from hnlmrec.llm.openai_client import OpenAIChatClient
 
@@ -194,12 +194,75 @@ def test_retries_are_capped(server: Server, connect: Connect) -> None:
 
 
 def test_a_hanging_server_times_out(server: Server, connect: Connect) -> None:
-    server.behaviours = [hang]
+    server.behaviours = [good, hang]
+    client = connect(timeout_seconds=0.3, max_retries=1)
+    client.complete(HELLO, CONFIG)
     start = time.monotonic()
     with pytest.raises(RequestError, match="timed out"):
-        connect(timeout_seconds=0.1, max_retries=1).complete(HELLO, CONFIG)
+        client.complete(HELLO, CONFIG)
     assert time.monotonic() - start < 5
+    assert len(server.requests) == 3
+
+
+def test_a_server_that_never_answers_ends_the_run(server: Server, connect: Connect) -> None:
+    server.behaviours = [hang]
+    with pytest.raises(ProviderError, match=r"nothing was ever answered.*larger llm\.timeout_seconds"):
+        connect(timeout_seconds=0.1, max_retries=1).complete(HELLO, CONFIG)
     assert len(server.requests) == 2
+
+
+def test_a_server_that_falls_silent_ends_the_run(
+    server: Server, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hnlmrec.llm.openai_client._LOST_AFTER", 3)
+    server.behaviours = [good, hang]
+    client = connect(timeout_seconds=0.3, max_retries=0)
+    client.complete(HELLO, CONFIG)
+    for _ in range(2):
+        with pytest.raises(RequestError):
+            client.complete(HELLO, CONFIG)
+    with pytest.raises(ProviderError, match="the last 3 requests"):
+        client.complete(HELLO, CONFIG)
+
+
+@pytest.mark.parametrize(("seconds", "connect_seconds"), [(120.0, 10.0), (2.0, 2.0)])
+def test_a_connection_is_awaited_for_a_short_time_only(
+    connect: Connect, seconds: float, connect_seconds: float
+) -> None:
+    timeout = connect(timeout_seconds=seconds)._client.timeout
+    assert (timeout.connect, timeout.read) == (connect_seconds, seconds)  # type: ignore[union-attr]
+
+
+def test_a_host_that_takes_no_connection_ends_the_run_soon() -> None:
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        port = full.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)):  # fills the queue: later ones are left waiting
+            client = OpenAIChatClient(base_url=f"http://127.0.0.1:{port}/v1", max_retries=0, timeout_seconds=0.3)
+            with pytest.raises(ProviderError, match="timed out"):
+                client.complete(HELLO, CONFIG)
+            client.close()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://localhost:abc/v1",
+        "http://[::1/v1",
+        "localhost:8000/v1",
+        "",
+        "http://",
+        "ftp://h/v1",
+        "http://a b/v1",
+    ],
+)
+def test_a_base_url_that_is_no_url_is_told(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match=r"llm\.base_url is .* no http or https URL"):
+        OpenAIChatClient(base_url=url)
+    monkeypatch.setenv("OPENAI_BASE_URL", url)
+    with pytest.raises(ConfigError, match="OPENAI_BASE_URL is"):
+        OpenAIChatClient()
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,15 @@ import os
 import threading
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
-from hnlmrec.errors import MissingDependencyError, ProviderError, RequestError
+from hnlmrec.errors import ConfigError, MissingDependencyError, ProviderError, RequestError
 from hnlmrec.llm.chat_format import completion_of, request_body
 from hnlmrec.llm.client import ChatCompletion, CompletionConfig, Message
 from hnlmrec.llm.rate_limit import RateLimiter, estimate_tokens
 
 KEY_VARIABLES = ("HNLMREC_API_KEY", "OPENAI_API_KEY")
+_CONNECT_SECONDS = 10.0  # a server that is there takes a connection at once, however slow its model is
 _NO_KEY = "none"  # a local server asks for no key, but the SDK insists on one
 _LOST_AFTER = 20  # so many requests in a row without a connection, retries not counted: the endpoint is gone
 _HOPELESS_CODES = frozenset({"insufficient_quota", "model_not_found", "invalid_api_key"})
@@ -26,12 +28,13 @@ class OpenAIChatClient:
 
     Args:
         base_url: the endpoint, with its version, for example http://127.0.0.1:11434/v1; None for OpenAI's own.
-        timeout_seconds: how long to wait for the connection, and for each piece of the answer.
+        timeout_seconds: how long to wait for each piece of the answer; for the connection 10 s at most.
         max_retries: how often a request is sent again.
         requests_per_minute: limit of the first sendings; retries are paced by their pauses. None for none.
         tokens_per_minute: limit of prompt and reply tokens together: an estimate, corrected by each answer.
 
     Raises:
+        ConfigError: `base_url` is no http or https URL.
         MissingDependencyError: `openai` is not installed.
     """
 
@@ -48,11 +51,12 @@ class OpenAIChatClient:
             import openai  # noqa: PLC0415 - an optional package
         except ImportError:
             raise MissingDependencyError("openai", "llm") from None
+        _check_url(base_url)
         self._openai = openai
         self._client = openai.OpenAI(
             api_key=_api_key(),
             base_url=base_url,
-            timeout=timeout_seconds,
+            timeout=openai.Timeout(timeout_seconds, connect=min(timeout_seconds, _CONNECT_SECONDS)),
             max_retries=max_retries,
         )
         self._requests = RateLimiter(requests_per_minute)
@@ -78,7 +82,8 @@ class OpenAIChatClient:
         try:
             raw = self._client.chat.completions.with_raw_response.create(**body)
         except self._openai.APITimeoutError as error:
-            raise RequestError(f"the request to {self._url} timed out, after all retries.") from error
+            what = f"the request to {self._url} timed out"
+            raise self._connection.failed(what, "A slow model needs a larger llm.timeout_seconds.") from error
         except self._openai.APIConnectionError as error:
             cause = error.__cause__ or error
             raise self._connection.failed(f"no answer from {self._url}: {cause}") from error
@@ -119,14 +124,33 @@ class _Connection:
             self._ever_answered = True
             self._failures_in_a_row = 0
 
-    def failed(self, what: str) -> ProviderError | RequestError:
+    def failed(self, what: str, hint: str = "") -> ProviderError | RequestError:
         with self._lock:
             self._failures_in_a_row += 1
             if not self._ever_answered:
-                return ProviderError(f"{what}. Is the server running, and is the base URL right?")
+                advice = f"Is the server running, and is the base URL right? {hint}".rstrip()
+                return ProviderError(f"{what}, and nothing was ever answered. {advice}")
             if self._failures_in_a_row >= _LOST_AFTER:
-                return ProviderError(f"{what}. It answered before, but not to the last {_LOST_AFTER} requests.")
+                said = f"{what}. It answered before, but not to the last {_LOST_AFTER} requests. {hint}"
+                return ProviderError(said.rstrip())
             return RequestError(f"{what}, after all retries.")
+
+
+def _check_url(base_url: str | None) -> None:
+    variable = os.environ.get("OPENAI_BASE_URL")  # the SDK reads it where no URL is given
+    name, url = ("llm.base_url", base_url) if base_url is not None else ("OPENAI_BASE_URL", variable)
+    if url is None:
+        return
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, a bracket that is not closed
+        valid = False
+    if not valid or any(character.isspace() for character in url):
+        raise ConfigError(
+            f"{name} is {url!r}, which is no http or https URL. Give the endpoint with its port and version, "
+            "for example http://127.0.0.1:11434/v1."
+        )
 
 
 def _api_key() -> str:
