@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from text_world import CONFIG, TITLES, TRAIN, prepared
 
-from hnlmrec.errors import ConfigError
+from hnlmrec.errors import ConfigError, ProviderError
 from hnlmrec.generation.catalogue import TextCatalogue
 from hnlmrec.generation.hard_negatives import (
     HardNegativesConfig,
@@ -191,10 +191,30 @@ def test_a_shortlist_may_be_as_long_as_the_catalogue_but_no_longer(world: World)
     assert sorted({len(names) for names in world.shortlists()}) == sorted({len(TITLES) - int(d) for d in degrees})
 
 
-def test_nothing_left_is_a_failure_not_a_crash(world: World) -> None:
-    summary = world.run(shortlist_skip=1000)
-    assert summary.rows.requests == 0
+def test_no_row_at_all_is_told(world: World) -> None:
+    with pytest.raises(ProviderError, match="DataError: no item is left"):
+        world.run(shortlist_skip=1000)
+    assert world.client.requests == []
+    with pytest.raises(ProviderError, match="has no profile"):
+        world.run(users={})
+    assert not (world.out / "hard_negatives.jsonl").exists()
+
+
+def test_a_later_rank_may_run_out_of_items(world: World) -> None:
+    summary = world.run(k=9, shortlist_size=1000, max_pairs_per_user=1)
+    left = sum(len(TITLES) - int(degree) for degree in world.catalogue.train.degrees)
+    assert (summary.rows.succeeded, summary.rows.failed) == (left, 27 - left)
     assert "no item is left" in (world.out / "failures.jsonl").read_text()
+
+
+def test_a_later_rank_that_fails_throughout_is_told(world: World) -> None:
+    def first_three(messages: Sequence[Message], config: CompletionConfig) -> str:
+        return first_choice(messages, config) if len(world.client.requests) <= 3 else "no JSON"
+
+    with pytest.raises(ProviderError, match="ReplyError"):
+        world.run(first_three, k=2, max_pairs_per_user=1)
+    summary = world.run(k=2, max_pairs_per_user=1)
+    assert (summary.rows.resumed, summary.rows.succeeded) == (3, 3)
 
 
 def test_scores_and_text_vectors_choose_the_shortlist(world: World) -> None:

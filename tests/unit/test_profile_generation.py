@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from text_world import CONFIG, prepared, profile_reply
 
-from hnlmrec.errors import RequestError
+from hnlmrec.errors import ProviderError, RequestError
 from hnlmrec.generation.catalogue import TextCatalogue, readable_title, unique_names
 from hnlmrec.generation.plan import Prices
 from hnlmrec.generation.profiles import ProfilesConfig, generate_profiles, plan_profiles, read_profiles
@@ -113,6 +113,19 @@ def test_failures_of_both_kinds_are_listed_and_tried_again(tmp_path: Path) -> No
         "item_profiles.jsonl",
         "user_profiles.jsonl",
     ]
+
+
+def test_users_that_all_fail_end_the_run_and_are_tried_again(tmp_path: Path) -> None:
+    def items_only(messages: Sequence[Message], config: CompletionConfig) -> str:
+        if "<user>" in messages[-1].content:
+            raise RequestError("out of memory.")
+        return profile_reply(messages, config)
+
+    catalogue = TextCatalogue.load(prepared(tmp_path / "data"))
+    with pytest.raises(ProviderError, match=r"none of 3 rows could be made.*RequestError: out of memory"):
+        generate(catalogue, tmp_path / "out", script=items_only)
+    again, prompts = generate(catalogue, tmp_path / "out")
+    assert (again.resumed, again.succeeded, len(prompts)) == (10, 3, 3)
 
 
 def test_the_history_is_bounded_and_follows_the_seed(tmp_path: Path) -> None:

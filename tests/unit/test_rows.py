@@ -48,6 +48,10 @@ def tasks(n: int, start: int = 0) -> list[RowTask]:
     ]
 
 
+def known_row() -> RowTask:
+    return RowTask({"item_id": "known"}, {}, given={"summarization": "From the source.", "reasoning": "given"})
+
+
 class Bench:
     """A folder, a scripted model, and the runner over both."""
 
@@ -120,8 +124,8 @@ def test_a_name_that_is_no_candidate_is_repaired_or_fails(tmp_path: Path) -> Non
     fields = {"user_profile": "P", "positive": {"title": "Q"}, "candidates": [{"title": "A", "facts": ""}]}
     client = ScriptedChatClient(lambda messages, config: '{"name": "Z", "reasoning": "It shares much."}')
     summary = run_rows(
-        [RowTask({"user_id": "u"}, fields, choices=("A",))],
-        1,
+        [RowTask({"user_id": "u"}, fields, choices=("A",)), RowTask({"user_id": "v"}, fields, choices=("Z",))],
+        2,
         template=template,
         client=CachedChatClient(client, None),
         completion=CONFIG,
@@ -169,6 +173,28 @@ def test_given_rows_and_problems_need_no_request(bench: Bench) -> None:
     assert bench.failed() == [{"item_id": "b", "error": "DataError", "message": "it has no text.", "reply": ""}]
 
 
+def test_a_run_in_which_every_row_failed_is_told_and_tried_again(bench: Bench) -> None:
+    def broken(messages: Sequence[Message], config: CompletionConfig) -> str:
+        raise RequestError("status 500 " * 100)
+
+    with pytest.raises(ProviderError, match=r"none of 3 rows .* RequestError: status 500 .* run the same") as told:
+        bench.run(tasks(3), broken)
+    assert len(str(told.value)) < 1000
+    assert str(bench.failures) in str(told.value)
+    assert [row["item_id"] for row in bench.failed()] == ["i0", "i1", "i2"]
+    assert bench.run(tasks(3)).succeeded == 3
+    assert bench.failed() == []
+
+
+def test_failures_beside_rows_that_were_there_or_given_are_recorded_only(bench: Bench) -> None:
+    def broken(messages: Sequence[Message], config: CompletionConfig) -> str:
+        raise RequestError("no luck.")
+
+    assert bench.run([known_row(), *tasks(2)], broken).failed == 2
+    assert bench.run([known_row(), *tasks(2)], broken).resumed == 1
+    assert bench.run([known_row()], broken).failed == 0
+
+
 def test_one_repair_is_tried_with_the_error_told(bench: Bench, tmp_path: Path) -> None:
     def second_time(messages: Sequence[Message], config: CompletionConfig) -> str:
         return answer(messages, config) if "cannot be used" in messages[-1].content else '{"summarization": "No'
@@ -183,9 +209,11 @@ def test_one_repair_is_tried_with_the_error_told(bench: Bench, tmp_path: Path) -
 
 
 def test_a_reply_that_stays_bad_is_a_failure_and_never_cached(bench: Bench, tmp_path: Path) -> None:
+    bad = "no JSON " * 200
     for _ in range(2):
-        summary = bench.run(tasks(1), lambda messages, config: "no JSON " * 200, cache=tmp_path / "c")
-        assert (summary.failed, summary.requests, summary.cache_hits) == (1, 2, 0)
+        with pytest.raises(ProviderError, match="the reply holds no JSON object"):
+            bench.run(tasks(1), lambda messages, config: bad, cache=tmp_path / "c")
+        assert len(bench.client.requests) == 2
     failure = bench.failed()[0]
     assert failure["error"] == "ReplyError"
     assert len(failure["reply"]) == 500
@@ -196,7 +224,7 @@ def test_truncated_replies_are_repaired_and_refused_ones_are_not(bench: Bench) -
         reason = "content_filter" if title_of(messages) == "Film 0" else "length"
         return ChatCompletion(good("x"), reason, 5, 5)
 
-    summary = bench.run(tasks(2), reasons)
+    summary = bench.run([*tasks(2), known_row()], reasons)
     assert (summary.failed, summary.requests, summary.repairs) == (2, 3, 1)
     assert "refused" in bench.failed()[0]["message"]
     assert "cut off" in bench.failed()[1]["message"]

@@ -12,6 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from hnlmrec.errors import ProviderError
 from hnlmrec.generation.asking import Asker, Attempt
@@ -22,6 +23,8 @@ from hnlmrec.llm.client import CompletionConfig
 from hnlmrec.llm.prompts import PromptTemplate
 
 __all__ = ["Progress", "RowSummary", "RowTask", "run_rows"]
+
+_SHOWN_CHARACTERS = 300
 
 Progress = Callable[[int, int], None]
 """Told (rows done, of all)."""
@@ -52,11 +55,12 @@ def run_rows(
         failures: JSON lines {key fields, "error", "message", "reply"} of this run's failures.
         concurrency: number of requests in flight.
         progress: called in this thread.
-        already_done: rows of an earlier part of the same work, for `progress`.
+        already_done: rows of an earlier part of the same work, for `progress`; there, some row was made.
 
     Raises:
-        ProviderError: no row can succeed. KeyboardInterrupt likewise ends the run: requests in flight are awaited,
-            what they bring is kept, and the same call goes on from there.
+        ProviderError: no row can succeed, or none did of those that were asked for, and none was there before.
+            What was written stays, and the same call tries the failed rows again. KeyboardInterrupt likewise ends
+            the run: requests in flight are awaited, what they bring is kept, and the same call goes on from there.
         CorruptArtifactError: `out` holds something else.
         OSError: the disk is full; what was written stays whole.
     """
@@ -68,6 +72,7 @@ def run_rows(
         asker = Asker(template, client, completion, stopping)
         _work(asker, book, book.unfinished(tasks), stopping, concurrency=concurrency)
         book.close()
+        book.check_any_made(failures)
         return book.summary
 
 
@@ -113,6 +118,8 @@ class _Book:
         self._total = total
         self._already_done = already_done
         self._order: list[Key] = []
+        self._first_failure: dict[str, Any] | None = None
+        self._problems = 0
         self.summary = RowSummary()
 
     def unfinished(self, tasks: Iterable[RowTask]) -> Iterator[RowTask]:
@@ -128,7 +135,8 @@ class _Book:
                 self._count(RowSummary(given=1))
             elif task.problem is not None:
                 failure = {**task.key, "error": "DataError", "message": task.problem, "reply": ""}
-                self._failed.append(failure, key)
+                self._problems += 1
+                self._fail(failure, key)
                 self._count(RowSummary(requested=1, failed=1))
             else:
                 yield task
@@ -140,13 +148,34 @@ class _Book:
             self._done.append(attempt.row, key)
         else:
             assert attempt.failure is not None
-            self._failed.append(attempt.failure, key)
+            self._fail(attempt.failure, key)
         self._count(attempt.summary())
 
     def close(self) -> None:
         """Put both files into the order of the tasks."""
         self._done.sort(self._order)
         self._failed.sort(self._order)
+
+    def check_any_made(self, failures: Path) -> None:
+        """Refuse a run in which every row failed: its cause is not in the rows, and nothing could be done with it.
+
+        Rows that could not be asked for do not count where an earlier part made some: the items of a later rank
+        may be used up.
+        """
+        done = self.summary
+        tried = done.requested - (self._problems if self._already_done else 0)
+        if self._first_failure is None or not tried or done.succeeded or done.resumed or done.given:
+            return
+        message = self._first_failure["message"][:_SHOWN_CHARACTERS].rstrip(".")
+        raise ProviderError(
+            f"none of {done.requested} rows could be made. The first failure was "
+            f"{self._first_failure['error']}: {message}. All of them are in {failures}. Mend the cause (model, "
+            "endpoint, prompt or settings) and run the same command again: it tries these rows again."
+        )
+
+    def _fail(self, failure: dict[str, Any], key: Key) -> None:
+        self._first_failure = self._first_failure or failure
+        self._failed.append(failure, key)
 
     def _count(self, part: RowSummary) -> None:
         self.summary += part
