@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -20,11 +21,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+from safetensors import SafetensorError
+
 from hnlmrec.config import Config, fingerprint_fields
-from hnlmrec.errors import CorruptArtifactError, StorageError
+from hnlmrec.errors import CorruptArtifactError, HnlmrecError, MissingFileError, StorageError
 
 MANIFEST = "manifest.json"
 _LOCK = ".lock"
+_TEMPORARY = ".*.tmp"  # half a file, which a killed process left
+_STORAGE_REASONS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "a file would be larger than the system allows",
+    errno.EACCES: "the folder may not be written",
+    errno.EROFS: "the file system is read-only",
+}
 
 
 @dataclass(frozen=True)
@@ -42,9 +54,17 @@ class Artifact:
 
 @dataclass
 class WorkingFolder:
-    """The folder in which a stage makes its payload, and the facts that its manifest will hold."""
+    """The folder in which a stage makes its payload, and the facts that its manifest will hold.
+
+    Attributes:
+        path: the folder.
+        found: the artefact, where another process has committed it meanwhile. Then there is nothing to make: what
+            is written into `path` is thrown away.
+        facts: go into the manifest.
+    """
 
     path: Path
+    found: Artifact | None = None
     facts: dict[str, Any] = field(default_factory=dict)
 
 
@@ -83,15 +103,22 @@ class ArtifactStore:
         """Give a folder to work in, and commit it when the block ends without an exception.
 
         The folder is the one that an earlier, interrupted run left, with what it had made. Where another process
-        works in it at this moment, a private one is given; who commits first is kept.
+        works in it at this moment, a private one is given; who commits first is kept. Where another process has
+        committed the artefact since the caller looked for it, `found` of the working folder is that artefact, and
+        nothing is committed.
 
         Raises:
+            CorruptArtifactError: another process has committed it, and it is damaged.
             StorageError: the disk is full or the folder cannot be written. What was made so far stays.
         """
         final = self.path(stage, key)
         with storage_errors(final), _claim(final) as partial:
-            work = WorkingFolder(partial)
+            work = WorkingFolder(partial, self.find(stage, key))
             yield work
+            if work.found is not None:
+                _discard(partial)
+                return
+            _remove_temporaries(partial)
             facts = {"stage": stage, "key": key, **work.facts, "sha256": _payload_digests(partial)}
             write_json(partial / MANIFEST, facts)
             _commit(partial, final)
@@ -101,8 +128,13 @@ def open_artifact(path: Path) -> Artifact:
     """Read an artefact's manifest and check every file of its payload.
 
     Raises:
+        MissingFileError: there is no such folder.
         CorruptArtifactError: the manifest is unreadable, or a file is missing or changed.
     """
+    if not path.exists():
+        raise MissingFileError(
+            f"there is no artefact {path}: it was removed, or moved. Run again to make it anew."
+        )
     advice = f"Remove the folder {path} and run again to make it anew."
     try:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
@@ -150,7 +182,10 @@ def _claim(final: Path) -> Iterator[Path]:
 def _lock(folder: Path, stack: ExitStack) -> bool:
     while True:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = stack.enter_context((folder / _LOCK).open("w"))
+        try:
+            lock = stack.enter_context((folder / _LOCK).open("w"))
+        except FileNotFoundError:
+            continue  # the folder was committed just after our mkdir
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -163,31 +198,57 @@ def _lock(folder: Path, stack: ExitStack) -> bool:
 
 
 def _commit(partial: Path, final: Path) -> None:
-    (partial / _LOCK).unlink(missing_ok=True)
     try:
         os.rename(partial, final)  # noqa: PTH104 - Path.rename says nothing of a folder that is not empty
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
         open_artifact(final)  # another process was first: keep its work, if it is whole
-        shutil.rmtree(partial)
+        _discard(partial)
+    else:  # only now: while the folder has its old name, nobody else may lock it
+        (final / _LOCK).unlink(missing_ok=True)
+
+
+def _discard(partial: Path) -> None:
+    """Remove a working folder; the rename keeps others from putting a lock into it meanwhile."""
+    trash = Path(tempfile.mkdtemp(prefix=f"{partial.name}-", dir=partial.parent))
+    os.rename(partial, trash)  # noqa: PTH104 - onto an empty folder
+    shutil.rmtree(trash)
+
+
+def _remove_temporaries(folder: Path) -> None:
+    for file in list(folder.rglob(_TEMPORARY)):
+        if file.is_file():
+            file.unlink()
 
 
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Turn the errors of a full disk, or of a folder that may not be written, into StorageError."""
+    """Turn the errors of a full disk, or of a folder that may not be written, into StorageError.
+
+    polars, safetensors and numpy raise these as errors of their own, without the system's number.
+    """
     try:
         yield
-    except OSError as error:
-        reasons = {
-            errno.ENOSPC: "the disk is full",
-            errno.EDQUOT: "the disk quota is used up",
-            errno.EACCES: "the folder may not be written",
-            errno.EROFS: "the file system is read-only",
-        }
-        if error.errno not in reasons or isinstance(error, StorageError):
+    except HnlmrecError:
+        raise
+    except (OSError, pl.exceptions.PolarsError, SafetensorError) as error:
+        reason = _STORAGE_REASONS.get(_system_number(error))
+        if reason is None:
             raise
         raise StorageError(
-            f"{reasons[error.errno]} while writing {path}: {error}. Make room or choose another folder; "
+            f"{reason} while writing {path}: {error}. Make room or choose another folder; "
             "what was made so far is kept, and the same command goes on from there."
         ) from error
+
+
+def _system_number(error: Exception) -> int:
+    """Return the errno that an exception holds or that its text tells; 0 for none."""
+    if isinstance(error, OSError) and error.errno:
+        return error.errno
+    text = str(error)
+    if number := re.search(r"\(os error (\d+)\)", text):
+        return int(number[1])
+    # how numpy says that the disk took only a part of an array
+    short = isinstance(error, OSError) and re.fullmatch(r"\d+ requested and \d+ written", text)
+    return errno.ENOSPC if short or "No space left" in text else 0
