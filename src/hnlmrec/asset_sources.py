@@ -8,6 +8,7 @@ caller checks each sha256.
 from __future__ import annotations
 
 import http.client
+import lzma
 import re
 import socket
 import ssl
@@ -19,6 +20,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -32,6 +34,18 @@ READ_SECONDS = 60.0
 PIP_SECONDS = 1800.0
 _ARCHIVE_LIMIT = 64 * 2**20
 _CHUNK = 2**20
+# What Python raises on a damaged archive besides BadZipFile: RuntimeError for an encrypted member or an unknown
+# compression, ValueError and IndexError for names and offsets that make no sense.
+_BROKEN_ARCHIVE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    ValueError,
+    IndexError,
+    OverflowError,
+    RuntimeError,
+)
 
 KINDS: dict[str, str] = {
     "upstream": "the publisher's own site, by https",
@@ -113,7 +127,10 @@ class HttpMovieLens:
                 name: read_member(archive, f"ml-100k/{name}", _ARCHIVE_LIMIT).decode("latin-1")
                 for name in ("u.data", "u.item", "u.user", "u.genre")
             }
-        converted = movielens_atomic_files(tables)
+        try:
+            converted = movielens_atomic_files(tables)
+        except (ValueError, IndexError) as error:
+            raise SourceError(f"the tables in {self.url} are not as they used to be ({error})") from error
         for file in files:
             _target(folder, file.name).write_text(converted[file.name], encoding="utf-8", newline="\n")
 
@@ -170,6 +187,7 @@ def download(url: str, target: Path, limit: int, progress: Advance) -> None:
         TimeoutError,
         ConnectionError,
         ssl.SSLError,
+        ValueError,  # a header that is not the number that it should be
     ) as error:
         raise SourceError(f"{url}: {error}") from error
 
@@ -210,7 +228,7 @@ def extract_member(archive: Path, member: str, target: Path, limit: int) -> None
                 _copy(content, file, limit, no_progress)
     except KeyError:
         raise SourceError(f"{archive.name} holds no {member}") from None
-    except (zipfile.BadZipFile, EOFError) as error:
+    except _BROKEN_ARCHIVE as error:
         raise SourceError(f"{archive.name} is not a whole zip file ({error})") from error
 
 

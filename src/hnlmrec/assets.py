@@ -20,6 +20,7 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ from hnlmrec.errors import AssetUnavailableError, CorruptArtifactError, lookup
 log = logging.getLogger(__name__)
 
 _STAMP = ".verified.json"
+_LEFTOVER_SECONDS = 24 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -232,11 +234,25 @@ def _install(name: str, asset: Asset, folder: Path, sources: Sequence[Source], p
 @contextmanager
 def _temporary_sibling(folder: Path) -> Iterator[Path]:
     folder.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(folder)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what killed downloads left; a young folder may be of a download that still runs."""
+    oldest = time.time() - _LEFTOVER_SECONDS
+    for leftover in list(folder.parent.glob(f".{folder.name}-*")):
+        try:
+            old = leftover.stat().st_mtime < oldest
+        except FileNotFoundError:
+            continue  # that download ended just now
+        if old:
+            log.info("removing %s, which an earlier download left", leftover)
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _check(folder: Path, files: Sequence[AssetFile]) -> None:

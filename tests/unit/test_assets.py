@@ -272,3 +272,57 @@ def test_http_errors_and_cut_off_downloads_are_reasons(
     assert "HTTP Error 404" in str(caught.value)
     assert "was cut off after 30 of 80 bytes" in str(caught.value)
     assert "is 1,000,000 bytes long, expected are at most 80" in str(caught.value)
+
+
+def _zip(path: Path, compression: int = zipfile.ZIP_DEFLATED) -> bytearray:
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr("a.txt", "a line of text\n" * 200)
+    return bytearray(path.read_bytes())
+
+
+@pytest.mark.parametrize("damage", ["content", "encrypted", "compression", "lzma", "empty name"])
+def test_a_damaged_archive_is_a_reason_to_try_the_next_source(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "a.zip"
+    content = _zip(path, zipfile.ZIP_LZMA if damage == "lzma" else zipfile.ZIP_DEFLATED)
+    directory = content.rindex(b"PK\x01\x02")
+    if damage == "content":
+        content[35:45] = b"\xff" * 10
+    elif damage == "encrypted":
+        content[6] |= 1
+        content[directory + 8] |= 1
+    elif damage == "compression":
+        content[8] = content[directory + 10] = 77
+    elif damage == "lzma":
+        content[39:46] = b"\xff" * 7
+    else:
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr("/", "")
+            archive.filelist[-1].filename = ""
+        content = bytearray(path.read_bytes())
+    path.write_bytes(content)
+    with pytest.raises(SourceError, match=r"a\.zip"):
+        extract_member(path, "a.txt", tmp_path / "out", 10_000)
+
+
+@pytest.mark.parametrize("line", ["1", "1|Toy Story (1995)|01-Jan-1995"])
+def test_changed_upstream_tables_are_a_reason_to_try_the_next_source(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    genres = "unknown|0\nAction|1\n"
+    tables = {"u.data": "1\t1\t5\t1\n", "u.item": line, "u.user": "1|24|M|writer|1\n", "u.genre": genres}
+    with zipfile.ZipFile(tmp_path / "ml.zip", "w") as archive:
+        for name, text in tables.items():
+            archive.writestr(f"ml-100k/{name}", text)
+    _add(monkeypatch, HttpMovieLens((tmp_path / "ml.zip").as_uri()), _upstream(tmp_path / "up"))
+    assert (fetch("demo") / "sub/data.csv").read_bytes() == CONTENT
+
+
+def test_leftovers_of_killed_downloads_are_removed_after_a_day(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _add(monkeypatch, _upstream(tmp_path / "up"))
+    for name, age in ((".demo-old", 90_000), (".demo-young", 80_000), (".other-old", 90_000)):
+        (cache / "assets" / name).mkdir(parents=True)
+        os.utime(cache / "assets" / name, (time.time() - age,) * 2)
+    fetch("demo")
+    assert {path.name for path in (cache / "assets").iterdir()} == {"demo", ".demo-young", ".other-old"}
