@@ -75,7 +75,7 @@ class MissingDependencyError(UserInputError, ImportError):
 
 
 class StorageError(UserInputError, OSError):
-    """The disk is full, or a folder cannot be written."""
+    """The disk is full, a folder cannot be written, or a file cannot be read."""
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""

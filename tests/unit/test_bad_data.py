@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Mapping
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +17,16 @@ from hnlmrec.data.embeddings import EmbeddingTable, HardNegativeTable
 from hnlmrec.data.interactions import InteractionDataset, Interactions, Vocabulary
 from hnlmrec.data.preparation import PreparationConfig, load_prepared, prepare, prepare_source
 from hnlmrec.data.readers import read
-from hnlmrec.errors import ConfigError, DataError, MissingFileError, UnknownIdError, UserInputError
+from hnlmrec.data.sources import source_fingerprint
+from hnlmrec.data.tables import read_bytes, read_parquet
+from hnlmrec.errors import (
+    ConfigError,
+    DataError,
+    MissingFileError,
+    StorageError,
+    UnknownIdError,
+    UserInputError,
+)
 from hnlmrec.rng import RandomStreams
 
 GOOD = "user_id,item_id,rating,timestamp\nu,i,4,100\nu,j,3,200\n"
@@ -34,6 +46,14 @@ CASES: dict[str, tuple[Mapping[str, str | bytes], str]] = {
     "nan_rating": ({"interactions.csv": GOOD + "u,k,nan,300\n"}, r"csv, line 4: rating is 'nan'"),
     "infinite_rating": ({"interactions.csv": GOOD + "u,k,inf,300\n"}, r"csv, line 4: rating is 'inf'"),
     "bad_timestamp": ({"interactions.csv": GOOD + "u,k,3,2018-01-01\n"}, r"line 4: timestamp is '2018-01-01'"),
+    "huge_timestamp": (
+        {"interactions.csv": GOOD + "u,k,3,1e30\n"},
+        r"csv, line 4: timestamp is '1e30', which is too large for a whole number",
+    ),
+    "huge_negative_position": (
+        {"interactions.csv": "user_id,item_id,position\nu,i,0\nu,j,-9e18\nu,k,-1e19\n"},
+        r"csv, line 4: position is '-1e19', which is too large",
+    ),
     "no_user": ({"interactions.csv": GOOD + ",k,3,1\n"}, r"line 4: user_id is empty"),
     "blank_item": ({"interactions.csv": GOOD + "u,  ,3,1\n"}, r"line 4: item_id is empty"),
     "too_many_cells": ({"interactions.csv": GOOD + "u,k,3,1,9,9\n"}, r"not a table separated by ','"),
@@ -170,3 +190,65 @@ def test_a_prepared_source_takes_no_filter(tmp_path: Path) -> None:
     (tmp_path / "interactions.parquet").write_bytes(b"")
     with pytest.raises(ConfigError, match="already prepared"):
         prepare_source(PreparationConfig(source=str(tmp_path), core=5), RandomStreams(0))
+
+
+@pytest.fixture
+def as_nobody() -> Iterator[Path]:
+    """Give an open folder and drop root's rights, for which no file is closed."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    (folder / "data").mkdir()
+    (folder / "data/interactions.csv").write_text(GOOD)
+    (folder / "data/table.parquet").write_bytes(b"PAR1")
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    yield folder
+    os.seteuid(user)
+    for path in (folder / "data", *folder.glob("data/*")):
+        path.chmod(0o755)
+    shutil.rmtree(folder)
+
+
+def _close(path: Path) -> None:
+    effective = os.geteuid()
+    os.seteuid(os.getuid())
+    path.chmod(0)
+    os.seteuid(effective)
+
+
+def test_files_that_may_not_be_read(as_nobody: Path) -> None:
+    data = as_nobody / "data"
+    for name in ("interactions.csv", "table.parquet"):
+        _close(data / name)
+    for attempt in (
+        lambda: read(data),
+        lambda: read_bytes(data / "interactions.csv"),
+        lambda: read_parquet(data / "table.parquet"),
+        lambda: source_fingerprint(str(data)),
+        lambda: source_fingerprint(str(data / "interactions.csv")),
+    ):
+        with pytest.raises(StorageError, match=r"cannot be read: Permission denied\. Check") as caught:
+            attempt()
+        assert caught.value.exit_status == 2
+        assert str(data) in str(caught.value)
+
+
+def test_folders_that_may_not_be_read(as_nobody: Path) -> None:
+    data = as_nobody / "data"
+    _close(data)
+    # newer versions of Python say of a file in a closed folder that it does not exist
+    refused = pytest.raises((StorageError, MissingFileError), match=f"{data}.*cannot be read|there is no")
+    for source in (data, data / "interactions.csv"):
+        with refused:
+            read(source)
+        with refused:
+            source_fingerprint(str(source))
+        with refused:
+            prepare_source(PreparationConfig(source=str(source)), RandomStreams(0))
+
+
+def test_an_empty_vector_file(tmp_path: Path) -> None:
+    (tmp_path / "items.npy").write_bytes(b"")
+    with pytest.raises(DataError, match=r"not a \.npy file"):
+        EmbeddingTable.load(tmp_path, "items")

@@ -149,7 +149,9 @@ def test_texts_follow_the_vocabulary_and_reviews_are_of_train_only() -> None:
     assert set(prepared.reviews.select("user_id", "item_id").rows()) == _pairs(prepared, "train")
     statistics = prepared.statistics
     assert statistics["described_items_without_interactions"] == 1
-    assert statistics["warnings"] == ["1 items are described more than once; the first counts"]
+    repeated, profiles = statistics["warnings"]
+    assert repeated == "1 items are described more than once; the first counts"
+    assert profiles.startswith("1 users come with a profile from the source. The source does not say")
     assert statistics["text"]["items_with_title"] == pytest.approx(0.1)
 
 

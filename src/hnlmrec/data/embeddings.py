@@ -15,8 +15,8 @@ import numpy.typing as npt
 import polars as pl
 
 from hnlmrec.data.interactions import InteractionDataset, Vocabulary
-from hnlmrec.data.tables import read_parquet
-from hnlmrec.errors import DataError, MissingFileError
+from hnlmrec.data.tables import read_parquet, reading
+from hnlmrec.errors import DataError
 
 Vectors = npt.NDArray[np.floating[Any]]
 
@@ -181,10 +181,9 @@ class HardNegativeTable:
 
 def _open_npy(path: Path) -> Vectors:
     try:
-        vectors: Vectors = np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        raise MissingFileError(f"there is no embedding file {path}.") from None
-    except ValueError as error:
+        with reading(path):
+            vectors: Vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:
         raise DataError(f"{path} is not a .npy file of plain numbers: {error}.") from None
     return vectors
 

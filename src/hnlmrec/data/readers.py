@@ -28,6 +28,7 @@ from hnlmrec.data.tables import (
     read_parquet,
     read_separated,
     read_text,
+    reading,
     refuse_rows,
     require_columns,
     to_numbers,
@@ -85,14 +86,16 @@ def read(path: Path) -> RawData:
 
     Raises:
         MissingFileError: nothing is there.
+        StorageError: it may not be read.
         DataError: no format fits, or its content is wrong; names file and line where it can.
     """
-    if not path.exists():
-        raise MissingFileError(f"there is no data folder or file {path}.")
-    for reader in READERS.values():
-        if reader.fits(path):
-            return reader.read(path)
-    found = ", ".join(sorted(child.name for child in path.iterdir())[:8]) if path.is_dir() else path.name
+    with reading(path):
+        if not path.exists():
+            raise MissingFileError(f"there is no data folder or file {path}.")
+        for reader in READERS.values():
+            if reader.fits(path):
+                return reader.read(path)
+        found = ", ".join(sorted(child.name for child in path.iterdir())[:8]) if path.is_dir() else path.name
     known = "\n".join(f"  - {reader.description}" for reader in READERS.values())
     raise DataError(
         f"{path} is in no format that can be read (found: {found or 'nothing'}). Give one of:\n{known}"

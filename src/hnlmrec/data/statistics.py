@@ -52,7 +52,7 @@ def describe(
             "train_reviews": 0 if reviews is None else len(reviews),
         },
         "corrupt_lines": dict(raw.corrupt_lines),
-        "warnings": [*raw.warnings, *_repeated(raw)],
+        "warnings": [*raw.warnings, *_repeated(raw), *_given_profiles(users=users, items=items)],
     }
 
 
@@ -90,5 +90,15 @@ def _repeated(raw: RawData) -> list[str]:
     return [
         f"{count:,} {kind}s are described more than once; the first counts"
         for kind, count in repeated.items()
+        if count
+    ]
+
+
+def _given_profiles(**texts: pl.DataFrame) -> list[str]:
+    counts = {kind: len(frame) - frame["profile"].null_count() for kind, frame in texts.items()}
+    return [
+        f"{count:,} {kind} come with a profile from the source. The source does not say what it was written from: "
+        "if valid or test interactions went into it, the results on them are too good"
+        for kind, count in counts.items()
         if count
     ]

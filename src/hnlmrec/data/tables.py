@@ -6,16 +6,38 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from hnlmrec.errors import DataError, MissingFileError
+from hnlmrec.errors import DataError, HnlmrecError, MissingFileError, StorageError
 
 _MOST_CORRUPT = 0.5
+_INT64_END = 2.0**63
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn the system's errors while a file or folder is read into errors for the user.
+
+    Raises:
+        MissingFileError: there is no such file.
+        StorageError: it may not be read, or the disk fails.
+    """
+    try:
+        yield
+    except HnlmrecError:
+        raise
+    except (FileNotFoundError, IsADirectoryError):
+        raise MissingFileError(f"there is no file {path}.") from None
+    except OSError as error:
+        raise StorageError(
+            f"{path} cannot be read: {error.strerror or error}. Check its permissions, and those of its folder."
+        ) from error
 
 
 def read_bytes(path: Path) -> bytes:
@@ -23,12 +45,13 @@ def read_bytes(path: Path) -> bytes:
 
     Raises:
         MissingFileError: there is no such file.
+        StorageError: it may not be read.
         DataError: it is empty, or a gzip file that is cut off or damaged.
     """
+    with reading(path):
+        content = path.read_bytes()
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (FileNotFoundError, IsADirectoryError):
-        raise MissingFileError(f"there is no file {path}.") from None
+        content = gzip.decompress(content) if path.suffix == ".gz" else content
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"{path} is not a whole gzip file ({error}). Copy or download it again.") from None
     if not content.strip():
@@ -91,13 +114,15 @@ def to_numbers(frame: pl.DataFrame, column: str, kind: type[pl.DataType], path: 
     """Turn a String column into numbers; empty cells stay null. A missing column becomes one of nulls.
 
     Raises:
-        DataError: a cell that is not a finite number; names its line.
+        DataError: a cell that is not a finite number, or too large for a whole number; names its line.
     """
     if column not in frame.columns:
         return frame.with_columns(pl.lit(None, dtype=kind).alias(column))
     cast = pl.col(column).cast(pl.Float64, strict=False)
     wrong = pl.col(column).is_not_null() & ~cast.is_finite().fill_null(value=False)
     refuse_rows(frame, wrong, column, path, "which is not a number")
+    if kind.is_integer():
+        refuse_rows(frame, cast.abs() >= _INT64_END, column, path, "which is too large for a whole number")
     return frame.with_columns(cast.cast(kind).alias(column))
 
 
@@ -164,12 +189,13 @@ def read_parquet(path: Path, columns: Iterable[str] = ()) -> pl.DataFrame:
 
     Raises:
         MissingFileError: there is none.
+        StorageError: it may not be read.
         DataError: it is not parquet, or lacks one of the columns.
     """
+    with reading(path):
+        content = path.read_bytes()
     try:
-        frame = pl.read_parquet(io.BytesIO(path.read_bytes()))
-    except (FileNotFoundError, IsADirectoryError):
-        raise MissingFileError(f"there is no file {path}.") from None
+        frame = pl.read_parquet(io.BytesIO(content))
     except pl.exceptions.PolarsError as error:
         raise DataError(f"{path} is not a parquet file: {str(error).splitlines()[0]}.") from None
     require_columns(frame, columns, path)
