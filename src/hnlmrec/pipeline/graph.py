@@ -128,19 +128,29 @@ def _run_node(node: Node, results: Mapping[str, NodeResult], store: ArtifactStor
     log.info("%s: making %s", node.label, key)
     started = time.perf_counter()
     with store.create(node.stage.name, key) as work:
-        summary = node.stage.run({role: results[label].path for role, label in node.inputs.items()}, work.path)
-        work.facts |= {
-            "version": node.stage.version,
-            "config": fingerprint_fields(node.stage.config),
-            "inputs": {role: results[label].artifact.key for role, label in node.inputs.items()},
-            "external_inputs": node.stage.external_inputs(),
-            "counts": dict(summary.counts),
-            "seconds": round(time.perf_counter() - started, 3),
-            "environment": environment(),
-        }
+        if work.found is None:
+            summary = node.stage.run({role: results[label].path for role, label in node.inputs.items()}, work.path)
+            work.facts |= _facts(node, results, summary, time.perf_counter() - started)
+    if work.found is not None:  # another process has made it in the meantime
+        return NodeResult(node.label, work.found, reused=True)
     made = store.find(node.stage.name, key)
     assert made is not None
     return NodeResult(node.label, made, reused=False)
+
+
+def _facts(
+    node: Node, results: Mapping[str, NodeResult], summary: StageSummary, seconds: float
+) -> dict[str, Any]:
+    """Return what the manifest says besides stage, key and checksums."""
+    return {
+        "version": node.stage.version,
+        "config": fingerprint_fields(node.stage.config),
+        "inputs": {role: results[label].artifact.key for role, label in node.inputs.items()},
+        "external_inputs": node.stage.external_inputs(),
+        "counts": dict(summary.counts),
+        "seconds": round(seconds, 3),
+        "environment": environment(),
+    }
 
 
 @functools.cache
