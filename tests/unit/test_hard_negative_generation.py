@@ -215,6 +215,10 @@ def test_a_later_rank_that_fails_throughout_is_told(world: World) -> None:
         world.run(first_three, k=2, max_pairs_per_user=1)
     summary = world.run(k=2, max_pairs_per_user=1)
     assert (summary.rows.resumed, summary.rows.succeeded) == (3, 3)
+    assert (
+        summary.rows.counts()["all_calls"]["requests"] == 3 + 2 * 3 + 3
+    )  # each bad reply was to be repaired once
+    assert not list(world.out.glob("*.calls.json"))
 
 
 def test_scores_and_text_vectors_choose_the_shortlist(world: World) -> None:

@@ -263,6 +263,66 @@ def test_what_is_in_flight_when_a_run_ends_is_kept(bench: Bench, stop: BaseExcep
     assert [row["item_id"] for row in bench.rows()] == [f"i{n}" for n in range(100)]
 
 
+def test_counts_go_on_over_interrupted_calls(bench: Bench) -> None:
+    def until_film_30(messages: Sequence[Message], config: CompletionConfig) -> str | ChatCompletion:
+        if title_of(messages) == "Film 30":
+            raise KeyboardInterrupt
+        if title_of(messages) == "Film 7":
+            raise RequestError("no luck.")
+        return ChatCompletion(answer(messages, config), "stop", 10, 2, retries=1)
+
+    with pytest.raises(KeyboardInterrupt):
+        bench.run(tasks(40), until_film_30, concurrency=1)
+    counts = bench.out.with_name("rows.calls.json")
+    kept = json.loads(counts.read_text())
+    assert (kept["succeeded"], kept["failed"], kept["requests"], kept["prompt_tokens"]) == (29, 1, 30, 290)
+    summary = bench.run(tasks(40), lambda m, c: ChatCompletion(answer(m, c), "stop", 10, 2))
+    result = summary.counts()
+    assert (result["requests"], result["resumed"], result["prompt_tokens"], result["retries"]) == (11, 29, 110, 0)
+    assert result["all_calls"] == {
+        "succeeded": 40,
+        "failed": 1,
+        "cache_hits": 0,
+        "requests": 41,
+        "prompt_tokens": 400,
+        "completion_tokens": 80,
+        "retries": 29,
+        "repairs": 0,
+    }
+    assert json.loads(counts.read_text()) == result["all_calls"]
+
+
+def test_a_reply_cut_short_by_the_end_of_the_run_is_paid_for_too(bench: Bench) -> None:
+    barrier = threading.Barrier(2)
+
+    def one_ends_it(messages: Sequence[Message], config: CompletionConfig) -> ChatCompletion:
+        barrier.wait(timeout=10)
+        if title_of(messages) == "Film 0":
+            raise ProviderError("the key is refused.")
+        time.sleep(0.2)
+        return ChatCompletion("no JSON", "stop", 10, 2)
+
+    with pytest.raises(ProviderError):
+        bench.run(tasks(2), one_ends_it, concurrency=2)
+    kept = json.loads(bench.out.with_name("rows.calls.json").read_text())
+    assert (kept["requests"], kept["prompt_tokens"], kept["failed"]) == (1, 10, 0)
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"requests": 3}', "\xff"])
+def test_counts_of_something_else_are_told(bench: Bench, content: str) -> None:
+    bench.out.with_name("rows.calls.json").write_bytes(content.encode("latin-1"))
+    with pytest.raises(CorruptArtifactError, match=r"rows\.calls\.json"):
+        bench.run(tasks(1))
+
+
+def test_summaries_add_up() -> None:
+    one = RowSummary(requested=1, requests=2, earlier=RowSummary(requests=5))
+    other = RowSummary(requests=3, earlier=RowSummary(requests=7, retries=1))
+    total = one + RowSummary(requests=4) + other
+    assert (total.requested, total.requests) == (1, 9)
+    assert (total.all_calls()["requests"], total.all_calls()["retries"]) == (21, 1)
+
+
 def test_tasks_are_read_as_they_are_needed(bench: Bench) -> None:
     read = 0
 
@@ -380,3 +440,5 @@ def test_kill_9_repeats_at_most_the_requests_in_flight(tmp_path: Path) -> None:
     assert len(everything) - 60 <= 4
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert [row["item_id"] for row in rows] == [f"i{n}" for n in range(60)]
+    kept = json.loads((tmp_path / "rows.calls.json").read_text())
+    assert 60 - 20 < kept["requests"] <= len(everything)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hnlmrec.artifacts import write_json
+from hnlmrec.generation.call_counts import remove_counts
 from hnlmrec.generation.catalogue import TextCatalogue
 from hnlmrec.generation.grounding import OUTCOMES, Encode, NameMatcher, Outcome, outcome_of
 from hnlmrec.generation.negative_config import HardNegativesConfig
@@ -107,7 +108,9 @@ def generate_hard_negatives(
         for row in _read_lines(generated):
             earlier.setdefault((row["user_id"], row["positive_id"]), []).append(row["name"])
     join_files([out / f"failures.{rank}.jsonl" for rank in range(1, config.k + 1)], out / "failures.jsonl")
-    return HardNegativesSummary(summary, _ground(catalogue, config, encode, out))
+    outcomes = _ground(catalogue, config, encode, out)
+    remove_counts([_generated(out, rank) for rank in range(1, config.k + 1)])
+    return HardNegativesSummary(summary, outcomes)
 
 
 def plan_hard_negatives(

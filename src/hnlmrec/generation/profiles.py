@@ -17,6 +17,7 @@ import numpy as np
 from pydantic import Field
 
 from hnlmrec.config import Config
+from hnlmrec.generation.call_counts import remove_counts
 from hnlmrec.generation.catalogue import TextCatalogue
 from hnlmrec.generation.plan import CallPlan, Prices, plan_rows
 from hnlmrec.generation.row_file import join_files
@@ -113,6 +114,7 @@ def generate_profiles(
             already_done=summary.rows,
         )
     join_files([out / f"failures.{kind}.jsonl" for kind in KINDS], out / "failures.jsonl")
+    remove_counts([out / f"{kind}_profiles.jsonl" for kind in KINDS])
     return summary
 
 

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 RowKey = Mapping[str, str | int | None]
+SPENT = (
+    "succeeded",
+    "failed",
+    "cache_hits",
+    "requests",
+    "prompt_tokens",
+    "completion_tokens",
+    "retries",
+    "repairs",
+)
+"""The counts that make sense summed over the calls that a work was interrupted into."""
+_COUNTS = ("requested", *SPENT[:2], "resumed", "given", *SPENT[2:])
 
 
 @dataclass(frozen=True)
@@ -33,7 +45,8 @@ class RowSummary:
     """What a run did.
 
     `requested` = `succeeded` + `failed`; `resumed` rows were there before, `given` ones needed no request.
-    `requests`, tokens and retries leave out what the cache answered.
+    `requests`, tokens and retries leave out what the cache answered. `earlier` is what earlier calls for the same
+    rows did; None if there were none.
     """
 
     requested: int = 0
@@ -47,15 +60,23 @@ class RowSummary:
     completion_tokens: int = 0
     retries: int = 0
     repairs: int = 0
+    earlier: RowSummary | None = None
 
     def __add__(self, other: RowSummary) -> RowSummary:
-        return RowSummary(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+        counts = {name: getattr(self, name) + getattr(other, name) for name in _COUNTS}
+        parts = [part for part in (self.earlier, other.earlier) if part is not None]
+        return RowSummary(**counts, earlier=sum(parts[1:], parts[0]) if parts else None)
 
     @property
     def rows(self) -> int:
         """All rows that have been dealt with, whichever way."""
         return self.requested + self.resumed + self.given
 
-    def counts(self) -> dict[str, int]:
-        """Return all counts by name."""
-        return asdict(self)
+    def all_calls(self) -> dict[str, int]:
+        """Return the counts SPENT by name, over this call and the earlier ones."""
+        earlier = self.earlier or RowSummary()
+        return {name: getattr(self, name) + getattr(earlier, name) for name in SPENT}
+
+    def counts(self) -> dict[str, Any]:
+        """Return this call's counts by name, and under "all_calls" those over the earlier calls too."""
+        return {**{name: getattr(self, name) for name in _COUNTS}, "all_calls": self.all_calls()}

@@ -10,12 +10,14 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from hnlmrec.errors import ProviderError
 from hnlmrec.generation.asking import Asker, Attempt
+from hnlmrec.generation.call_counts import CallCounts, counts_path
 from hnlmrec.generation.row_file import Key, RowFile
 from hnlmrec.generation.row_task import RowSummary, RowTask
 from hnlmrec.llm.cache import CachedChatClient
@@ -45,6 +47,9 @@ def run_rows(
 ) -> RowSummary:
     """Write a line {key fields, reply fields} for each task that succeeds, in the order of the tasks.
 
+    `<out's stem>.calls.json` beside it keeps what all calls for these rows did; the caller may remove it once the
+    whole work is done.
+
     Args:
         tasks: read as they are needed, so that a generator keeps memory flat; keys differ.
         total: their number, for `progress`.
@@ -67,7 +72,9 @@ def run_rows(
     with ExitStack() as stack:
         done = stack.enter_context(RowFile.open(out, resume=True))
         failed = stack.enter_context(RowFile.open(failures, resume=False))
-        book = _Book(done, failed, progress or _silent, total=total, already_done=already_done)
+        counts = CallCounts(counts_path(out))
+        book = _Book(done, failed, counts, progress or _silent, total=total, already_done=already_done)
+        stack.callback(book.write_counts)  # also when the run is interrupted
         stopping = threading.Event()
         asker = Asker(template, client, completion, stopping)
         _work(asker, book, book.unfinished(tasks), stopping, concurrency=concurrency)
@@ -102,25 +109,37 @@ def _work(
 
 def _keep(book: _Book, at_work: Iterable[Future[Attempt]]) -> None:
     for future in at_work:
-        if future.exception() is None and future.result().row is not None:
+        if future.exception() is not None:
+            continue
+        if future.result().row is not None:
             book.record(future.result())
+        else:
+            book.give_up(future.result())
 
 
 class _Book:
     """Writes results down and counts them; used by the main thread alone."""
 
     def __init__(
-        self, done: RowFile, failed: RowFile, progress: Progress, *, total: int, already_done: int
+        self,
+        done: RowFile,
+        failed: RowFile,
+        counts: CallCounts,
+        progress: Progress,
+        *,
+        total: int,
+        already_done: int,
     ) -> None:
         self._done = done
         self._failed = failed
+        self._counts = counts
         self._progress = progress
         self._total = total
         self._already_done = already_done
         self._order: list[Key] = []
         self._first_failure: dict[str, Any] | None = None
         self._problems = 0
-        self.summary = RowSummary()
+        self.summary = RowSummary(earlier=counts.earlier)
 
     def unfinished(self, tasks: Iterable[RowTask]) -> Iterator[RowTask]:
         """Yield the tasks that need a request, and settle the others."""
@@ -150,6 +169,15 @@ class _Book:
             assert attempt.failure is not None
             self._fail(attempt.failure, key)
         self._count(attempt.summary())
+        self._counts.note(self.summary)
+
+    def give_up(self, attempt: Attempt) -> None:
+        """Count what an attempt cost that the end of the run cut short: its row is neither made nor failed."""
+        self.summary += replace(attempt.summary(), requested=0, failed=0)
+
+    def write_counts(self) -> None:
+        """Keep the counts for a later call."""
+        self._counts.write(self.summary)
 
     def close(self) -> None:
         """Put both files into the order of the tasks."""
