@@ -138,9 +138,7 @@ def _run_node(node: Node, results: Mapping[str, NodeResult], store: ArtifactStor
     return NodeResult(node.label, made, reused=False)
 
 
-def _facts(
-    node: Node, results: Mapping[str, NodeResult], summary: StageSummary, seconds: float
-) -> dict[str, Any]:
+def _facts(node: Node, results: Mapping[str, NodeResult], summary: StageSummary, seconds: float) -> dict[str, Any]:
     """Return what the manifest says besides stage, key and checksums."""
     return {
         "version": node.stage.version,
