@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -146,8 +145,7 @@ def test_after_kill_9_only_the_requests_in_flight_are_made_again(config: Path, t
     with chat_server(seconds=0.05) as server:
         command = [sys.executable, "-m", "hnlmrec", "run", str(config), f"llm.base_url={server.url}", "--json"]
         command += ["--until", "profiles"]
-        environment = {**os.environ, "HNLMREC_API_KEY": "none"}
-        first = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
+        first = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
         while len(server.prompts) < 20:
             time.sleep(0.01)
             assert first.poll() is None
@@ -155,7 +153,7 @@ def test_after_kill_9_only_the_requests_in_flight_are_made_again(config: Path, t
         first.wait()
         time.sleep(0.2)
         before = len(server.prompts)
-        second = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+        second = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
         repeated = len(server.prompts) - (24 + 30)
     assert 20 <= before < 24 + 30
     assert 0 <= repeated <= 4, "no more than were in flight"
