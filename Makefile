@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALL := $(PIP) install --constraint constraints.txt --editable
 
-# make bench DATA=path/to/folder (train.txt.gz, test.txt.gz): what to measure on; synthetic data by default.
+# make bench DATA='folder ...' (train.txt.gz, test.txt.gz): what to measure on; synthetic data by default.
 DATA ?= build/benchmark
+PEER := .venv-recbole
 
 export NO_MKDOCS_2_WARNING := 1
 
@@ -57,10 +58,15 @@ docs: $(VENV)/.installed-dev
 readme:
 	$(PYTHON) docs/tree.py
 
-bench: $(VENV)/.installed
-	@[ -e $(DATA) ] || $(BIN)/python benchmarks/synthetic.py $(DATA)
-	$(BIN)/python benchmarks/epoch.py $(DATA) --sampler uniform
-	$(BIN)/python benchmarks/epoch.py $(DATA) --sampler dns
+# RecBole imports with old packages only, so it has an environment of its own.
+$(PEER)/.installed: benchmarks/recbole/requirements.txt
+	rm -rf $(PEER) && $(PYTHON) -m venv $(PEER)
+	$(PEER)/bin/python -m pip --disable-pip-version-check --quiet install -r benchmarks/recbole/requirements.txt
+	@touch $@
+
+bench: $(VENV)/.installed $(PEER)/.installed
+	@[ -e $(firstword $(DATA)) ] || $(BIN)/python benchmarks/synthetic.py $(firstword $(DATA))
+	$(BIN)/python benchmarks/suite.py $(DATA) --peer $(PEER)/bin/python --no-growth
 
 # Writes the versions that are in .venv; see CONTRIBUTING.
 pin: $(VENV)/.installed-dev
