@@ -22,6 +22,7 @@ def test_train_prints_one_json_object_with_the_promised_fields(cli: Cli, data: P
     outcome = train(cli, data, "--json")
     assert outcome.status == 0, outcome.stderr
     result = outcome.json
+    assert not any(stage["reused"] for stage in result["stages"])
     assert result["dataset"]["users"] == 30
     assert sum(result["dataset"][split] for split in ("train", "valid", "test")) == 270
     assert (result["model"], result["sampler"]) == ("lightgcn", "uniform")

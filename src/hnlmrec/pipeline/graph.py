@@ -103,24 +103,27 @@ class NodeResult:
         }
 
 
-def run_graph(nodes: Sequence[Node], store: ArtifactStore) -> dict[str, NodeResult]:
-    """Run the nodes in their order, in which inputs come first; return the results by label."""
-    results: dict[str, NodeResult] = {}
+def run_graph(
+    nodes: Sequence[Node], store: ArtifactStore, done: Mapping[str, NodeResult] | None = None
+) -> dict[str, NodeResult]:
+    """Run the nodes in their order, in which inputs come first; return the results by label.
+
+    Args:
+        nodes: labels differ.
+        store: where artefacts are looked up and committed.
+        done: results of an earlier call, whose nodes are passed over.
+    """
+    results = dict(done or {})
     for node in nodes:
-        results[node.label] = _run_node(node, results, store)
+        if node.label not in results:
+            results[node.label] = _run_node(node, results, store)
     return results
 
 
-def node_key(node: Node, results: Mapping[str, NodeResult]) -> str:
-    """Return the key of a node's artefact, given the results of its inputs."""
-    keys = {role: results[label].artifact.key for role, label in node.inputs.items()}
-    return artifact_key(
-        node.stage.name, node.stage.version, node.stage.config, keys | node.stage.external_inputs()
-    )
-
-
 def _run_node(node: Node, results: Mapping[str, NodeResult], store: ArtifactStore) -> NodeResult:
-    key = node_key(node, results)
+    inputs = {role: results[label].artifact.key for role, label in node.inputs.items()}
+    external = node.stage.external_inputs()  # may hash a large source: asked for once
+    key = artifact_key(node.stage.name, node.stage.version, node.stage.config, inputs | external)
     found = store.find(node.stage.name, key)
     if found is not None:
         log.info("%s: found %s", node.label, key)
@@ -130,7 +133,11 @@ def _run_node(node: Node, results: Mapping[str, NodeResult], store: ArtifactStor
     with store.create(node.stage.name, key) as work:
         if work.found is None:
             summary = node.stage.run({role: results[label].path for role, label in node.inputs.items()}, work.path)
-            work.facts |= _facts(node, results, summary, time.perf_counter() - started)
+            work.facts |= {
+                **_facts(node, summary, time.perf_counter() - started),
+                "inputs": inputs,
+                "external_inputs": external,
+            }
     if work.found is not None:  # another process has made it in the meantime
         return NodeResult(node.label, work.found, reused=True)
     made = store.find(node.stage.name, key)
@@ -138,13 +145,11 @@ def _run_node(node: Node, results: Mapping[str, NodeResult], store: ArtifactStor
     return NodeResult(node.label, made, reused=False)
 
 
-def _facts(node: Node, results: Mapping[str, NodeResult], summary: StageSummary, seconds: float) -> dict[str, Any]:
-    """Return what the manifest says besides stage, key and checksums."""
+def _facts(node: Node, summary: StageSummary, seconds: float) -> dict[str, Any]:
+    """Return what the manifest says of how the payload was made."""
     return {
         "version": node.stage.version,
         "config": fingerprint_fields(node.stage.config),
-        "inputs": {role: results[label].artifact.key for role, label in node.inputs.items()},
-        "external_inputs": node.stage.external_inputs(),
         "counts": dict(summary.counts),
         "seconds": round(seconds, 3),
         "environment": environment(),

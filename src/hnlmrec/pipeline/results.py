@@ -14,6 +14,7 @@ import polars as pl
 from hnlmrec.artifacts import open_artifact
 from hnlmrec.data.embeddings import EmbeddingTable
 from hnlmrec.data.interactions import InteractionDataset
+from hnlmrec.data.tables import read_json
 from hnlmrec.errors import DataError, MissingFileError
 from hnlmrec.evaluation.files import read_evaluation
 from hnlmrec.evaluation.significance import Comparison, compare
@@ -95,7 +96,7 @@ def describe_run(
     described["experiment"] = main["label"]
     described["seconds"] = {**main["seconds"], "total": round(seconds, 3)}
     described["recommenders"] = [
-        {"name": label.removeprefix("recommender/"), "metrics": _read_json(result.path / "metrics.json")}
+        {"name": label.removeprefix("recommender/"), "metrics": read_json(result.path / "metrics.json")}
         for label, result in results.items()
         if label.startswith("recommender/")
     ]
@@ -136,7 +137,7 @@ def summary_table(result: Mapping[str, Any]) -> str:
 def _describe_experiment(experiment: Experiment, results: Mapping[str, NodeResult]) -> dict[str, Any]:
     label = experiment.label
     train = results[f"train/{label}"]
-    training = _read_json(train.path / "training.json")
+    training = read_json(train.path / "training.json")
     described = {
         "label": label,
         "sampler": experiment.sampler.name,
@@ -148,8 +149,8 @@ def _describe_experiment(experiment: Experiment, results: Mapping[str, NodeResul
     }
     evaluated = results.get(f"evaluate/{label}")
     if evaluated is not None:
-        described["metrics"] = _read_json(evaluated.path / "metrics.json")
-        described["fhns_rate"] = _read_json(evaluated.path / "fhns.json")
+        described["metrics"] = read_json(evaluated.path / "metrics.json")
+        described["fhns_rate"] = read_json(evaluated.path / "fhns.json")
         described["seconds"]["evaluate"] = evaluated.counts["evaluate_seconds"]
     return described
 
@@ -162,11 +163,6 @@ def _llm_counts(results: Mapping[str, NodeResult]) -> dict[str, int]:
         for name in ("requests", "cache_hits", "prompt_tokens", "completion_tokens")
     }
     return {**counts, "failures": sum(int(stage.counts["failed"]) for stage in stages)}
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return value
 
 
 def compare_runs(runs: Sequence[Run], metric: str) -> Comparison:

@@ -61,9 +61,9 @@ def run_pipeline(
     folder = Path(config.runtime.runs) / config.name
     with _session(config, store) as session:
         nodes = _up_to(build_graph(config, session, progress or SilentProgress()), until)
-        results = run_graph(nodes[:1], store)
-        _check_catalogue(config, results["prepare"].counts["items"])
-        results = run_graph(nodes, store)
+        prepared = run_graph(nodes[:1], store)
+        _check_catalogue(config, prepared["prepare"].counts["items"])
+        results = run_graph(nodes, store, prepared)
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for name in _OUTDATED:

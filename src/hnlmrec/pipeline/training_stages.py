@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -209,9 +208,3 @@ def _generator(streams: RandomStreams, name: str) -> torch.Generator:
 
 def _tell(report: EpochReport, advance: Any) -> None:
     advance(report.done, report.total)
-
-
-def read_training(folder: Path) -> dict[str, Any]:
-    """Read a train artefact's training.json."""
-    result: dict[str, Any] = json.loads((folder / "training.json").read_text(encoding="utf-8"))
-    return result
