@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -156,6 +158,21 @@ def test_dens_chooses_by_the_gated_factors(monkeypatch: pytest.MonkeyPatch) -> N
     chosen = (1 - 0.4) * vectors - gate("negative_gate", vectors, relevant[:, None]) * vectors
     best = (user[:, None] * chosen).sum(2).argmax(1)
     assert (drawn == candidates[np.arange(len(best)), best]).all()
+
+
+def test_dens_chooses_with_the_users_vector_of_the_same_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    sampler, embeddings = make("dens", n_candidates=6), make_embeddings(3)
+    fix_candidates(sampler, monkeypatch)
+    users, positives = make_batch(make_dataset())
+    for layer in range(3):
+        others = [n for n in range(3) if n != layer]
+        turned = [-vectors if n in others else vectors for n, vectors in enumerate(embeddings.user_layers)]
+        changed = dataclasses.replace(embeddings, users=-embeddings.users, user_layers=tuple(turned))
+        picks, changed_picks = (
+            sampler.sample(users, positives, seen, torch.Generator()).layer_items for seen in (embeddings, changed)
+        )
+        assert torch.equal(picks[layer], changed_picks[layer])
+        assert all(not torch.equal(picks[n], changed_picks[n]) for n in others)
 
 
 def test_softmax_v_weights_follow_the_formula() -> None:

@@ -18,7 +18,7 @@ from hnlmrec.data.interactions import InteractionDataset
 from hnlmrec.models.base import Embeddings
 from hnlmrec.negative_sampling.base import Negatives, SamplerConfig, SamplerResources
 from hnlmrec.negative_sampling.candidates import CandidateConfig, CandidateSampler, choose
-from hnlmrec.negative_sampling.layers import layer_pairs, pool
+from hnlmrec.negative_sampling.layers import own_layer_pairs, pool
 
 
 class DENSConfig(CandidateConfig):
@@ -39,7 +39,8 @@ class DENSSampler(CandidateSampler):
 
     Positive gate g_i = sigmoid(W_i e_i + W_u e_u + b), relevant factors r_i = g_i * e_i; candidate gate
     g_j = sigmoid(W_n e_j + W_p r_i + b), r_j = g_j * e_j. For each layer the candidate with the largest
-    e_u . [(1 - min(1, t / T0)) e_j - r_j], t the epoch; the negative is the mean over the layers.
+    e_u . [(1 - min(1, t / T0)) e_j - r_j], t the epoch; the negative is the mean over the layers. Gates and choice
+    take the user's vector of the same layer (as in the authors' code), not the pooled one that MixGCF takes.
 
     The gates learn by the contrast (gamma / 4) of four terms softplus(a - b), over scores with the pooled user:
     (positive irrelevant, positive relevant), (negative relevant, negative irrelevant), (negative relevant,
@@ -75,7 +76,7 @@ class DENSSampler(CandidateSampler):
     def sample(self, users: Tensor, positives: Tensor, embeddings: Embeddings, rng: torch.Generator) -> Negatives:
         """Choose K vectors for each pair: vectors [B, K, d], items int64 [B, K]."""
         candidates = self.draw(users, rng)
-        layers = layer_pairs(embeddings)
+        layers = own_layer_pairs(embeddings)
         chosen = [
             self._choose(u.detach()[users], i.detach()[positives], i.detach(), candidates) for u, i in layers
         ]
@@ -89,7 +90,7 @@ class DENSSampler(CandidateSampler):
         if self.gamma == 0:
             return None
         assert isinstance(negatives, DENSNegatives)
-        layers = zip(layer_pairs(embeddings), negatives.layer_items, strict=True)
+        layers = zip(own_layer_pairs(embeddings), negatives.layer_items, strict=True)
         factors = [self._factors(u[users], i[positives], i[picks]) for (u, i), picks in layers]
         user = embeddings.users[users][:, :, None]  # [B, d, 1]
         size = embeddings.items.shape[1]

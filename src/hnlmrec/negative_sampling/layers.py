@@ -18,6 +18,13 @@ def layer_pairs(embeddings: Embeddings) -> list[tuple[Tensor, Tensor]]:
         return [(embeddings.users, embeddings.items)]
     if embeddings.item_layers[0].shape[1] == embeddings.users.shape[1]:
         return [(embeddings.users, items) for items in embeddings.item_layers]
+    return own_layer_pairs(embeddings)
+
+
+def own_layer_pairs(embeddings: Embeddings) -> list[tuple[Tensor, Tensor]]:
+    """Return the same, with the user vectors of the same layer throughout, in place of the pooled ones."""
+    if not embeddings.item_layers:
+        return [(embeddings.users, embeddings.items)]
     return list(zip(embeddings.user_layers, embeddings.item_layers, strict=True))
 
 

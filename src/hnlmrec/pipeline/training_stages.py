@@ -58,6 +58,7 @@ class TrainStage(Stage[TrainStageConfig]):
     """Trains one model with one sampler; inputs prepare and, where they are needed, texts and hard_negatives."""
 
     name = "train"
+    version = 2
 
     def __init__(self, config: TrainStageConfig, evaluation: EvaluationConfig, progress: ProgressReporter) -> None:
         self.config, self.evaluation, self.progress = config, evaluation, progress
