@@ -60,6 +60,9 @@ class TrainingConfig(Config):
     checkpoint_every: int = runtime(10, ge=0)
     """Epochs from one checkpoint to the next; 0 for none. A run that was killed goes on from the last one."""
 
+    loggers: tuple[Literal["tensorboard", "mlflow"], ...] = runtime(())
+    """What follows the training from outside, besides metrics.jsonl; needs the extra [tracking]."""
+
 
 def resolve_device(name: str) -> torch.device:
     """Return the device of that name, for "auto" the best that is there.

@@ -132,6 +132,14 @@ class History:
     epoch_seconds: list[float] = field(default_factory=list)
     total_seconds: float = 0.0
 
+    def figures(self, losses: Mapping[str, float]) -> dict[str, float]:
+        """Return what loggers are told of the last epoch: its losses and, where it was evaluated, its metrics."""
+        values = {"loss/total": sum(losses.values()), **{f"loss/{name}": value for name, value in losses.items()}}
+        last = self.records[-1] if self.records and self.records[-1]["epoch"] == self.epochs else {}
+        for split in ("valid", "test"):
+            values |= {f"{split}/{name}": value for name, value in last.get(split, {}).items()}
+        return values
+
 
 @dataclass(frozen=True, eq=False)
 class TrainingResult:

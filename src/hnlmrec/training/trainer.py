@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from hnlmrec.negative_sampling.base import NegativeSampler
 from hnlmrec.rng import RandomStreams
 from hnlmrec.training.checkpoint import CHECKPOINT, Checkpoint, load_optimizer, optimizer_tensors
 from hnlmrec.training.config import TrainingConfig, resolve_device
+from hnlmrec.training.loggers import LOGGERS, LoggedRun, RunLogger
 from hnlmrec.training.objective import compute_step
 from hnlmrec.training.result import DrawnNegatives, EpochReport, History, TrainingResult, write_records
 
@@ -44,9 +45,10 @@ class Trainer:
         evaluate: measures embeddings on a split.
         folder: for metrics.jsonl, checkpoints and the results; None to keep nothing.
         progress: called after each epoch.
+        description: settings beside those of the training, for the loggers to show.
 
     Raises:
-        ConfigError: the device is not there, or cannot do mixed precision.
+        ConfigError: the device is not there, or cannot do mixed precision; or there are loggers, and no folder.
     """
 
     def __init__(
@@ -59,9 +61,14 @@ class Trainer:
         evaluate: Evaluate,
         folder: Path | None = None,
         progress: Callable[[EpochReport], None] | None = None,
+        description: Mapping[str, Any] | None = None,
     ) -> None:
         self.config, self.streams, self.evaluate = config, streams, evaluate
-        self.folder, self.progress = folder, progress
+        self.folder, self.progress, self.description = folder, progress, dict(description or {})
+        if config.loggers and folder is None:
+            raise ConfigError(
+                f"training.loggers is {', '.join(config.loggers)}, and there is no folder to keep it in: give one."
+            )
         self.device = resolve_device(config.device)
         if config.mixed_precision and self.device.type != "cuda":
             raise ConfigError(
@@ -101,22 +108,47 @@ class Trainer:
         pairs = tuple(
             torch.from_numpy(a).to(self.device).long() for a in (dataset.train.users, dataset.train.indices)
         )
-        while history.epochs < config.epochs and history.without_gain < config.patience:
-            started = time.perf_counter()
-            losses = self._train_epoch(*pairs)
-            history.epoch_seconds.append(time.perf_counter() - started)
-            if history.epochs % config.evaluate_every == 0 or history.epochs == config.epochs:
-                self._evaluate(dataset, losses)
-            history.total_seconds += time.perf_counter() - started
-            if config.checkpoint_every and history.epochs % config.checkpoint_every == 0:
-                self._save_checkpoint(identity)
-            if self.progress is not None:
-                self.progress(
-                    EpochReport(history.epochs, config.epochs, losses, history.best_epoch, history.best_value)
-                )
+        with ExitStack() as stack:
+            run = self._logged_run()
+            loggers = [stack.enter_context(LOGGERS[name](run)) for name in config.loggers]
+            while history.epochs < config.epochs and history.without_gain < config.patience:
+                losses = self._run_epoch(dataset, pairs)
+                if config.checkpoint_every and history.epochs % config.checkpoint_every == 0:
+                    self._save_checkpoint(identity)
+                self._tell(losses, loggers)
         if self.best is None:  # prolonged from a checkpoint by nothing
             self._evaluate(dataset, {})
         return self._finish(dataset)
+
+    def _run_epoch(self, dataset: InteractionDataset, pairs: tuple[Tensor, ...]) -> dict[str, float]:
+        """Train an epoch and evaluate it where it is due; return the mean of each loss."""
+        config, history = self.config, self.history
+        started = time.perf_counter()
+        losses = self._train_epoch(*pairs)
+        history.epoch_seconds.append(time.perf_counter() - started)
+        if history.epochs % config.evaluate_every == 0 or history.epochs == config.epochs:
+            self._evaluate(dataset, losses)
+        history.total_seconds += time.perf_counter() - started
+        return losses
+
+    def _logged_run(self) -> LoggedRun:
+        training = {f"training.{name}": value for name, value in fingerprint_fields(self.config).items()}
+        return LoggedRun(
+            self.folder or Path(),
+            f"{type(self.model).__name__}-{type(self.sampler).__name__}",
+            {"seed": self.streams.seed, **self.description, **training},
+            self.history.epochs,
+        )
+
+    def _tell(self, losses: Mapping[str, float], loggers: Sequence[RunLogger]) -> None:
+        """Say to loggers and progress what an epoch came to."""
+        history = self.history
+        for logger in loggers:
+            logger.log(history.epochs, history.figures(losses))
+        if self.progress is not None:
+            self.progress(
+                EpochReport(history.epochs, self.config.epochs, losses, history.best_epoch, history.best_value)
+            )
 
     def _train_epoch(self, users: Tensor, positives: Tensor) -> dict[str, float]:
         """Pass over the train pairs once; return the mean of each loss."""
