@@ -125,6 +125,56 @@ def test_values_that_are_not_finite_are_seen() -> None:
     assert not torch.cat(graph.propagate(users, items, LayerSum.mean(2))).isfinite().all()
 
 
+@pytest.mark.parametrize("size", [1, 31, 32, 33, 64, 70])
+def test_vectors_of_any_length_fit_into_blocks(size: int) -> None:
+    graph, (users, items), layers = make_graph(), tables(size=size), LayerSum.mean(3)
+    expected = dense_sum(graph, torch.cat([users, items]), layers)
+    torch.testing.assert_close(torch.cat(graph.propagate(users, items, layers)), expected)
+    at_users, at_items = torch.tensor([12, 0]), torch.tensor([1])
+    found = graph.propagate_at(users, items, layers, at_users, at_items)
+    torch.testing.assert_close(torch.cat(found[:2]), expected[[12, 0, N_USERS + 1]])
+    ours = torch.autograd.grad(found[0].square().sum(), [users, items])
+    theirs = torch.autograd.grad(expected[at_users].square().sum(), [users, items])
+    torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("layers", SUMS)
+@pytest.mark.parametrize("n_rows", [1, 4, 20])
+def test_gradient_of_few_and_of_many_rows(layers: LayerSum, n_rows: int) -> None:
+    """Few rows leave neighbours out, many do not: both ways give the dense product."""
+    graph, (users, items) = make_graph(), tables()
+    weights = torch.zeros(graph.n_nodes, SIZE, dtype=torch.float64)
+    weights[torch.randperm(graph.n_nodes, generator=torch.Generator().manual_seed(3))[:n_rows]] = 0.5
+    expected = dense_sum(graph, weights, layers)
+    ours = torch.autograd.grad((torch.cat(graph.propagate(users, items, layers)) * weights).sum(), [users, items])
+    torch.testing.assert_close(torch.cat(ours), expected)
+    rows = weights.any(1).nonzero().flatten()
+    at_users, at_items = rows[rows < N_USERS], rows[rows >= N_USERS] - N_USERS
+    found = graph.propagate_at(users, items, layers, at_users, at_items)
+    ours = torch.autograd.grad(0.5 * (found[0].sum() + found[1].sum()), [users, items])
+    torch.testing.assert_close(torch.cat(ours), expected)
+
+
+def test_results_do_not_depend_on_the_number_of_threads() -> None:
+    rng, n = np.random.default_rng(0), 600
+    pairs = np.argwhere(rng.random((n, n)) < 0.2)  # enough work for several shares
+    graph = BipartiteGraph(Interactions.from_pairs(pairs[:, 0], pairs[:, 1], n, n))
+    generator = torch.Generator().manual_seed(0)
+    users, items = (torch.randn(n, 70, generator=generator, requires_grad=True) for _ in range(2))
+    before, results = torch.get_num_threads(), []
+    try:
+        for n_threads in (1, 3):
+            torch.set_num_threads(n_threads)
+            found = graph.propagate_at(users, items, LayerSum.mean(3), torch.arange(n), torch.arange(40))
+            whole = graph.propagate(users, items, LayerSum.mean(3))
+            loss = sum((part.square().sum() for part in (*found, *whole)), torch.zeros(()))
+            results.append([*found, *whole, *torch.autograd.grad(loss, [users, items])])
+    finally:
+        torch.set_num_threads(before)
+    for one, three in zip(*results, strict=True):
+        assert torch.equal(one, three)
+
+
 def test_two_sizes_do_not_mix_their_work_spaces() -> None:
     graph = make_graph()
     small, large = tables(size=2), tables(size=7)

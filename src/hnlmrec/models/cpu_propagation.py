@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
-from itertools import pairwise
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from hnlmrec.models import kernels
 from hnlmrec.models.kernels import Flags, Floats, Ints
+from hnlmrec.models.threads import Shares, in_threads, share
 
 _ROW_COST = 4  # what writing a row costs, in neighbours read
-_WORK_OF_A_THREAD = 5_000  # neighbours to read that are worth waking a thread for
-_ALL = np.zeros(0, dtype=np.bool_)
-_Own = tuple[Floats, Floats]  # the users' and the items' own vectors
-_Where = tuple[Ints, list[int]]  # nodes, and where the threads' shares of them end
+_NOWHERE: Ints = np.zeros(0, dtype=np.int32)
 
 
 @dataclass(frozen=True)
@@ -38,10 +31,24 @@ class LayerSum:
         return cls(n_layers, 1 / (n_layers + 1), 1 / (n_layers + 1))
 
 
-class CpuPropagation:
-    """Sums of layers with A = D^-1/2 B D^-1/2.
+@dataclass(frozen=True)
+class _Neighbours:
+    """Row r's neighbours are columns[starts[r] : ends[r]]."""
 
-    The arrays in between are kept for the next call, so calls on one object must not overlap in time.
+    starts: Ints
+    ends: Ints
+    columns: Ints
+
+    def __iter__(self) -> Any:
+        return iter((self.starts, self.ends, self.columns))
+
+
+class CpuPropagation:
+    """Sums of layers with A = D^-1/2 B D^-1/2, by Horner's rule.
+
+    A e + … + A^n e = A h_n with h_1 = e and h_(k+1) = e + A h_k: a layer reads its neighbours and e, and no
+    running sum has to be kept. The arrays in between are kept for the next call, so calls on one object must not
+    overlap in time.
 
     Args:
         indptr: int32 [N + 1], of B in CSR form.
@@ -50,106 +57,124 @@ class CpuPropagation:
     """
 
     def __init__(self, indptr: Ints, columns: Ints, n_users: int) -> None:
-        self.indptr, self.columns, self.n_users = indptr, columns, n_users
+        self.indptr, self.n_users = indptr, n_users
+        padded = np.concatenate([columns, np.zeros(kernels.PADDING, dtype=np.int32)])
+        self.columns = padded[: len(columns)]
         self.degrees = np.diff(indptr)
-        self._longest = int(self.degrees.max(initial=0))
+        self._neighbours = _Neighbours(indptr[:-1], indptr[1:], padded)
         self._nodes = np.arange(len(self.degrees), dtype=np.int32)
-        self._everywhere = self._nodes, self._share(self._nodes)
+        self._work = self.degrees + _ROW_COST
         self._scales = cache(self._make_scales)
-        self._spaces: dict[tuple[int, np.dtype[Any]], tuple[Floats, Floats, Floats]] = {}
+        self._space = cache(self._make_space)
 
-    def full(self, users: Floats, items: Floats, layers: LayerSum, *, sparse: bool = False) -> Floats:
+    def full(self, users: Floats, items: Floats, layers: LayerSum) -> Floats:
         """Return the sum at every node, [N, d].
 
         Args:
             users: [n_users, d].
             items: [n_items, d].
             layers: the sum.
-            sparse: look first for rows that are zero, and do not read them in the first layer.
         """
-        nonzero = np.empty(len(self._nodes), dtype=np.bool_) if sparse else _ALL
-        z = self._start(users, items, nonzero)
-        return self._run(z, nonzero, (users, items), layers, self._everywhere)
+        return self.at(users, items, layers, self._nodes)
 
-    def at(self, users: Floats, items: Floats, layers: LayerSum, nodes: Ints) -> Floats:
-        """Return the sum at some nodes (ascending, none twice), [len(nodes), d]."""
-        z = self._start(users, items, _ALL)
-        return self._run(z, _ALL, (users, items), layers, (nodes, self._share(nodes)))
-
-    def spread(self, values: Floats, nodes: Ints, layers: LayerSum) -> Floats:
-        """Return the sum at every node, [N, d], where only `nodes` have a row that is not zero: `values`."""
-        z = self._space(values.shape[1], values.dtype)[0]
-        z[nodes] = values * self._scales(values.dtype)[1][nodes, None]
-        nonzero = np.zeros(len(self._nodes), dtype=np.bool_)
-        nonzero[nodes] = True
-        nothing = np.empty((0, values.shape[1]), dtype=values.dtype)
-        rest = LayerSum(layers.n_layers, 0.0, layers.layer_weight)
-        result = self._run(z, nonzero, (nothing, nothing), rest, self._everywhere)
+    def full_of_sparse(self, users: Floats, items: Floats, layers: LayerSum) -> Floats:
+        """Return the same as `full`, in less time where most rows are zero."""
+        nonzero: Flags = np.empty(len(self._nodes), dtype=np.bool_)
+        in_threads(kernels.find_nonzero, share(self._work, 1), users, items, nonzero)
+        if 2 * np.count_nonzero(nonzero) > len(nonzero):
+            return self.full(users, items, layers)
+        nodes = np.flatnonzero(nonzero).astype(np.int32)
+        inner = np.searchsorted(nodes, self.n_users)
+        values = np.concatenate([users[nodes[:inner]], items[nodes[inner:] - self.n_users]])
+        result = self.spread(values, nodes, layers)
         result[nodes] += values.dtype.type(layers.own_weight) * values
         return result
 
-    def _start(self, users: Floats, items: Floats, nonzero: Flags) -> Floats:
-        z = self._space(users.shape[1], users.dtype)[0]
+    def at(self, users: Floats, items: Floats, layers: LayerSum, nodes: Ints) -> Floats:
+        """Return the sum at some nodes (ascending, none twice), [len(nodes), d]."""
+        start, *spare = self._space(users.shape[1], users.dtype)
         inverse_root = self._scales(users.dtype)[1]
-        _in_threads(kernels.scale_rows, self._everywhere[1], users, items, inverse_root, z, nonzero)
-        return z
+        in_threads(kernels.scale_rows, self._everywhere(start), users, items, inverse_root, start)
+        y = self._inner_layers(start, _NOWHERE, self._neighbours, layers.n_layers, spare)
+        return self._last_layer(y, self._neighbours, nodes, (users, items), layers)
 
-    def _run(self, z: Floats, nonzero: Flags, own: _Own, layers: LayerSum, where: _Where) -> Floats:
-        _, following, total = self._space(z.shape[1], z.dtype)
-        inverse, _, root = self._scales(z.dtype)
-        graph, (nodes, ends) = (self.indptr, self.columns), where
-        for layer in range(layers.n_layers - 1):
-            is_first = layer == 0
-            options = nonzero if is_first else _ALL, self._longest, is_first
-            _in_threads(kernels.add_layer, self._everywhere[1], *graph, inverse, z, *options, following, total)
-            z, following = following, z
-        is_only = layers.n_layers == 1
-        options = nonzero if is_only else _ALL, self._longest, is_only
-        weights = layers.own_weight, layers.layer_weight
-        out = np.empty((len(nodes), z.shape[1]), dtype=z.dtype)
-        _in_threads(
-            kernels.last_layer, ends, *graph, nodes, inverse, root, z, *options, total, *own, *weights, out
+    def spread(self, values: Floats, nodes: Ints, layers: LayerSum) -> Floats:
+        """Return layer_weight * (A e + … + A^n_layers e) at every node, [N, d].
+
+        Args:
+            values: [len(nodes), d], the rows of e that are not zero.
+            nodes: where they are; ascending, none twice.
+            layers: the sum; its own_weight is left out.
+        """
+        if 2 * self.degrees[nodes].sum() > len(self.columns):  # then leaving rows out takes longer than it saves
+            return self._spread_densely(values, nodes, layers)
+        start, places = self._compact(values, nodes)
+        in_threads(
+            kernels.keep_neighbours, share(self._work, 1), *self._neighbours, places, len(nodes), *self._kept
         )
+        near = _Neighbours(self._neighbours.starts, self._kept[1], self._kept[0])
+        spare = self._space(values.shape[1], values.dtype)[1:]
+        y = self._inner_layers(start, places, near, layers.n_layers, spare)
+        last = near if layers.n_layers == 1 else self._neighbours
+        nothing = np.empty((0, values.shape[1]), dtype=values.dtype)
+        rest = LayerSum(layers.n_layers, 0.0, layers.layer_weight)
+        return self._last_layer(y, last, self._nodes, (nothing, nothing), rest)
+
+    def _compact(self, values: Floats, nodes: Ints) -> tuple[Floats, Ints]:
+        """Return (y_1 at `nodes` and a row of zeros, in blocks; where in it each node's row is, int32 [N])."""
+        n, size = values.shape
+        start = kernels.aligned_blocks(n + 1, size, values.dtype)
+        start[:, n] = 0  # the row of all other nodes
+        scale, nothing = self._scales(values.dtype)[1][nodes], values[:0]
+        in_threads(kernels.scale_rows, share(self._work[nodes], len(start)), values, nothing, scale, start)
+        places = np.full(len(self._nodes), n, dtype=np.int32)
+        places[nodes] = np.arange(n, dtype=np.int32)
+        return start, places
+
+    def _spread_densely(self, values: Floats, nodes: Ints, layers: LayerSum) -> Floats:
+        both = np.zeros((len(self._nodes), values.shape[1]), dtype=values.dtype)
+        both[nodes] = values
+        rest = LayerSum(layers.n_layers, 0.0, layers.layer_weight)
+        return self.full(both[: self.n_users], both[self.n_users :], rest)
+
+    def _inner_layers(
+        self, start: Floats, places: Ints, near: _Neighbours, n_layers: int, spare: list[Floats]
+    ) -> Floats:
+        """Return y_n of y_1 = start, y_(k+1) = start + D^-1 B y_k; `near`: neighbours that y_1 has rows of."""
+        inverse = self._scales(start.dtype)[0]
+        y, shares = start, self._everywhere(start)
+        for layer in range(n_layers - 1):
+            neighbours = near if layer == 0 else self._neighbours
+            following = spare[layer % 2]
+            in_threads(kernels.add_layer, shares, *neighbours, inverse, y, start, places, following)
+            y = following
+        return y
+
+    def _last_layer(
+        self, y: Floats, near: _Neighbours, nodes: Ints, own: tuple[Floats, Floats], layers: LayerSum
+    ) -> Floats:
+        """Return own_weight * own + layer_weight * A h at `nodes`, [len(nodes), d], of y = D^-1/2 h."""
+        out = np.empty((len(nodes), own[0].shape[1]), dtype=y.dtype)
+        shares, scale = share(self._work[nodes], len(y)), self._scales(y.dtype)[1]
+        weights = layers.own_weight, layers.layer_weight
+        in_threads(kernels.last_layer, shares, *near, nodes, scale, y, *own, *weights, out)
         return out
 
-    def _share(self, nodes: Ints) -> list[int]:
-        """Return where the threads' shares of `nodes` end, all of about the same work."""
-        work = np.concatenate([[0], np.cumsum(self.degrees[nodes] + _ROW_COST)])
-        n_shares = min(torch.get_num_threads(), 1 + int(work[-1]) // _WORK_OF_A_THREAD)
-        inner = np.searchsorted(work, np.arange(1, n_shares) * work[-1] / n_shares)
-        return [0, *inner.tolist(), len(nodes)]
+    def _everywhere(self, blocks: Floats) -> Shares:
+        return share(self._work, len(blocks))
 
-    def _make_scales(self, dtype: np.dtype[Any]) -> tuple[Floats, Floats, Floats]:
+    @cached_property
+    def _kept(self) -> tuple[Ints, Ints]:
+        """Space for the neighbours that count, and where each row's end."""
+        return np.zeros_like(self._neighbours.columns), np.zeros_like(self._neighbours.ends)
+
+    def _make_scales(self, dtype: np.dtype[Any]) -> tuple[Floats, Floats]:
         degrees = self.degrees.astype(np.float64)
         inverse = np.divide(1.0, degrees, out=np.zeros_like(degrees), where=degrees > 0)
-        return inverse.astype(dtype), np.sqrt(inverse).astype(dtype), np.sqrt(degrees).astype(dtype)
+        return inverse.astype(dtype), np.sqrt(inverse).astype(dtype)
 
-    def _space(self, size: int, dtype: np.dtype[Any]) -> tuple[Floats, Floats, Floats]:
-        if (size, dtype) not in self._spaces:
-            shape = len(self._nodes), size
-            self._spaces[size, dtype] = np.empty(shape, dtype), np.empty(shape, dtype), np.empty(shape, dtype)
-        return self._spaces[size, dtype]
-
-
-@cache
-def _pool(n_threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(n_threads, thread_name_prefix="propagation")
-
-
-os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not live on in a forked process
-
-
-def _in_threads(kernel: Callable[..., None], ends: list[int], *arguments: Any) -> None:
-    """Call the kernel for every share, one of them in this thread.
-
-    Threads of our own, and not those of OpenMP: these wait for one another by spinning, which makes a step many
-    times slower as soon as another program wants a core.
-    """
-    others = list(pairwise(ends))[1:]
-    pending = [_pool(len(others)).submit(kernel, *arguments, *share) for share in others]
-    kernel(*arguments, ends[0], ends[1])
-    for future in pending:
-        future.result()
+    def _make_space(self, size: int, dtype: np.dtype[Any]) -> list[Floats]:
+        return [kernels.aligned_blocks(len(self._nodes), size, dtype) for _ in range(3)]
 
 
 def inverse_positions(nodes: npt.NDArray[np.int64], n_nodes: int) -> tuple[Ints, npt.NDArray[np.int64]]:

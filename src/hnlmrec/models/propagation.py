@@ -36,10 +36,11 @@ class BipartiteGraph:
         self.n_users, self.n_items = interactions.n_users, interactions.n_items
         matrix = interactions.to_scipy()
         transposed = matrix.T.tocsr()
-        self.columns = np.concatenate([matrix.indices + self.n_users, transposed.indices]).astype(np.int32)
+        columns = np.concatenate([matrix.indices + self.n_users, transposed.indices]).astype(np.int32)
         self.degrees = np.concatenate([interactions.degrees, interactions.item_degrees])
         self.indptr = np.concatenate([[0], np.cumsum(self.degrees)]).astype(np.int32)
-        self.cpu = CpuPropagation(self.indptr, self.columns, self.n_users)
+        self.cpu = CpuPropagation(self.indptr, columns, self.n_users)
+        self.columns = self.cpu.columns
         self._matrices: dict[tuple[torch.device, torch.dtype], Tensor] = {}
 
     @property
@@ -125,7 +126,7 @@ class _Propagate(Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
         n, rows = ctx.graph.n_users, _numpy(gradient)
-        result = torch.from_numpy(ctx.graph.cpu.full(rows[:n], rows[n:], ctx.layers, sparse=True))
+        result = torch.from_numpy(ctx.graph.cpu.full_of_sparse(rows[:n], rows[n:], ctx.layers))
         return result[:n], result[n:], None, None
 
 
@@ -144,8 +145,8 @@ class _PropagateAt(Function):
         nodes, places = inverse_positions(wanted, graph.n_nodes)
         ctx.graph, ctx.layers, ctx.nodes, ctx.places = graph, layers, nodes, places
         sums = torch.from_numpy(graph.cpu.at(_numpy(users), _numpy(items), layers, nodes))
-        own = torch.cat([users[at_users], items[at_items]])
-        return sums[torch.from_numpy(places)], own
+        own = torch.cat([users.index_select(0, at_users), items.index_select(0, at_items)])
+        return sums.index_select(0, torch.from_numpy(places)), own
 
     @staticmethod
     @once_differentiable
@@ -155,7 +156,9 @@ class _PropagateAt(Function):
         values = np.zeros((len(nodes), gradient.shape[1]), dtype=gradient.dtype)
         kernels.add_rows(values, ctx.places, gradient)
         result = graph.cpu.spread(values, nodes, ctx.layers)
-        kernels.add_rows(result, nodes[ctx.places], _numpy(own))
+        values *= values.dtype.type(ctx.layers.own_weight)
+        kernels.add_rows(values, ctx.places, _numpy(own))
+        kernels.add_rows(result, nodes, values)
         both = torch.from_numpy(result)
         return both[: graph.n_users], both[graph.n_users :], None, None, None, None
 
