@@ -9,7 +9,7 @@ from typing import Any
 from hnlmrec.console import ProgressReporter
 from hnlmrec.models.recommenders import RECOMMENDERS
 from hnlmrec.negative_sampling import SAMPLERS
-from hnlmrec.pipeline.config import Initialisation, RunConfig
+from hnlmrec.pipeline.config import RunConfig
 from hnlmrec.pipeline.graph import Node
 from hnlmrec.pipeline.session import LLMSession
 from hnlmrec.pipeline.text_stages import (
@@ -35,11 +35,19 @@ from hnlmrec.pipeline.training_stages import (
 
 @dataclass(frozen=True)
 class Experiment:
-    """One sampler under one initialisation."""
+    """One sampler under one initialisation.
+
+    Attributes:
+        label: unique in a run.
+        sampler: its section of the configuration.
+        initialisation: "random", "semantic" or "table"; "table-1", "table-2" where a run has several tables.
+        initial_table: the folder of that table.
+    """
 
     label: str
     sampler: Any
-    initialisation: Initialisation
+    initialisation: str
+    initial_table: str = ""
 
     @property
     def needs_hard_negatives(self) -> bool:
@@ -54,14 +62,15 @@ class Experiment:
 
 def experiments(config: RunConfig) -> list[Experiment]:
     """Return what is trained: first the run's own sampler and initialisation, then every other combination."""
-    initialisations = dict.fromkeys((config.initialisation, *config.compare.initialisations))
+    chosen = dict.fromkeys((config.initialisation, *config.compare.initialisations))
+    kinds, _, tables = zip(*(initialisation.partition(":") for initialisation in chosen), strict=True)
     samplers = [config.sampler]
     samplers += [sampler for sampler in config.compare.samplers if sampler not in samplers]
     names = [sampler.name for sampler in samplers]
     labels = _numbered(names)
     return [
-        Experiment(f"{label}+{initialisation}", sampler, initialisation)
-        for initialisation in initialisations
+        Experiment(f"{label}+{initialisation}", sampler, initialisation, table)
+        for initialisation, table in zip(_numbered(list(kinds)), tables, strict=True)
         for label, sampler in zip(labels, samplers, strict=True)
     ]
 
@@ -132,7 +141,8 @@ def _experiment_nodes(
         inputs["hard_negatives"] = "encode/hard_negatives"
     train = TrainStageConfig(
         seed=config.seed,
-        initialisation=experiment.initialisation,
+        initialisation="table" if experiment.initial_table else experiment.initialisation,
+        initial_table=experiment.initial_table,
         model=config.model,
         sampler=experiment.sampler,
         alignment=config.alignment if experiment.needs_texts else None,

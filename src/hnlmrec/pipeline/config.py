@@ -21,7 +21,7 @@ from hnlmrec.negative_sampling import SAMPLERS
 from hnlmrec.training import TrainingConfig
 
 DEFAULT_NAMES = {"model": "lightgcn", "sampler": "semantic"}
-Initialisation = Literal["random", "semantic"]
+Initialisation = Annotated[str, Field(pattern=r"^(random|semantic|table:.+)$")]
 
 
 def _tag(name: str) -> Any:
@@ -81,7 +81,8 @@ class RunConfig(Config):
     seed: int = Field(0, ge=0)
     """The seed of every random stream."""
     initialisation: Initialisation = "random"
-    """Where the CF embeddings start: random values, or the item texts' vectors through the projector."""
+    """Where the CF embeddings start: "random" values, "semantic" (the item texts' vectors through the projector)
+    or "table:FOLDER" (the tables users and items of that folder, such as a train stage writes)."""
     data: PreparationConfig
     llm: LLMConfig = LLMConfig()
     profiles: ProfilesConfig = ProfilesConfig()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 
 from hnlmrec.alignment import AlignmentConfig, SemanticProjector, semantic_initialisation
 from hnlmrec.artifacts import sha256_of
-from hnlmrec.config import Config
+from hnlmrec.config import Config, runtime
 from hnlmrec.console import ProgressReporter
 from hnlmrec.data.embeddings import EmbeddingTable, HardNegativeTable
 from hnlmrec.data.interactions import InteractionDataset, Split
@@ -29,13 +30,16 @@ from hnlmrec.evaluation.false_negatives import fhns_rate
 from hnlmrec.evaluation.files import write_evaluation
 from hnlmrec.models import MODELS
 from hnlmrec.models.base import Embeddings
+from hnlmrec.models.initial_table import initial_embeddings, initial_table_digests
 from hnlmrec.models.recommenders import RECOMMENDERS
 from hnlmrec.negative_sampling import SAMPLERS
 from hnlmrec.negative_sampling.base import SamplerResources
-from hnlmrec.pipeline.config import Initialisation, ModelSection, RecommenderSection, SamplerSection
+from hnlmrec.pipeline.config import ModelSection, RecommenderSection, SamplerSection
 from hnlmrec.pipeline.graph import Stage, StageSummary
 from hnlmrec.rng import RandomStreams
 from hnlmrec.training import EpochReport, Trainer, TrainingConfig
+
+log = logging.getLogger(__name__)
 
 
 class TrainStageConfig(Config):
@@ -43,8 +47,10 @@ class TrainStageConfig(Config):
 
     seed: int
     """Seed of initial values, shuffling and drawing."""
-    initialisation: Initialisation
-    """Where the embeddings start."""
+    initialisation: str
+    """Where the embeddings start: "random", "semantic" or "table"."""
+    initial_table: str = runtime("")
+    """Folder of that table; what it holds is part of the key, not where it lies."""
     model: ModelSection
     sampler: SamplerSection
     alignment: AlignmentConfig | None
@@ -64,21 +70,24 @@ class TrainStage(Stage[TrainStageConfig]):
         self.config, self.evaluation, self.progress = config, evaluation, progress
 
     def external_inputs(self) -> dict[str, str]:
-        """Return the sha256 of the user's own negatives, where the sampler reads them from a file."""
-        if self.config.sampler.name != "file":
-            return {}
-        path = Path(self.config.sampler.path)
+        """Return the sha256 of what the user gave: negatives in a file, tables to start from."""
+        config = self.config
+        digests = initial_table_digests(Path(config.initial_table)) if config.initial_table else {}
+        if config.sampler.name != "file":
+            return digests
+        path = Path(config.sampler.path)
         if not path.is_file():
             raise MissingFileError(
                 f"there is no file of negatives {path}: set sampler.path to a CSV or Parquet file."
             )
-        return {"negatives": sha256_of(path)}
+        return {**digests, "negatives": sha256_of(path)}
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> StageSummary:
         """Write the best epoch's embeddings and the history of the training."""
         config, streams = self.config, RandomStreams(self.config.seed)
         dataset = InteractionDataset.load(inputs["prepare"])
-        resources, initial = self._resources(dataset, inputs, streams)
+        resources = self._resources(dataset, inputs, streams)
+        initial, counts = self._initial(resources)
         model = MODELS[config.model.name](
             dataset, config.model, generator=_generator(streams, "model"), initial=initial
         )
@@ -92,15 +101,17 @@ class TrainStage(Stage[TrainStageConfig]):
                 evaluate=self._measure(dataset),
                 folder=out,
                 progress=lambda report: _tell(report, advance),
+                description=self._description(),
             ).fit(dataset)
-        return StageSummary({"epochs": result.epochs, "best_epoch": result.best_epoch, **result.sampler_counts})
+        counts |= {"epochs": result.epochs, "best_epoch": result.best_epoch, **result.sampler_counts}
+        return StageSummary(counts)
 
     def _resources(
         self, dataset: InteractionDataset, inputs: Mapping[str, Path], streams: RandomStreams
-    ) -> tuple[SamplerResources, tuple[torch.Tensor, torch.Tensor] | None]:
+    ) -> SamplerResources:
         config = self.config
         if "texts" not in inputs or config.alignment is None:
-            return SamplerResources(dataset, embedding_size=config.model.embedding_size), None
+            return SamplerResources(dataset, embedding_size=config.model.embedding_size)
         item_vectors, _ = EmbeddingTable.load(inputs["texts"], "items").rows(dataset.items.all_ids)
         projector = SemanticProjector(
             item_vectors,
@@ -108,11 +119,35 @@ class TrainStage(Stage[TrainStageConfig]):
             config.alignment,
             generator=_generator(streams, "projector"),
         )
-        initial = None
-        if config.initialisation == "semantic":
-            initial = semantic_initialisation(item_vectors, projector, dataset.train)
         table = HardNegativeTable.load(inputs["hard_negatives"], dataset) if "hard_negatives" in inputs else None
-        return SamplerResources(dataset, table, projector, item_vectors, config.model.embedding_size), initial
+        return SamplerResources(dataset, table, projector, item_vectors, config.model.embedding_size)
+
+    def _initial(
+        self, resources: SamplerResources
+    ) -> tuple[tuple[torch.Tensor, torch.Tensor] | None, dict[str, int]]:
+        """Return (users, items) to start from, None for random values, and what is to be counted of them."""
+        config, dataset = self.config, resources.dataset
+        if config.initialisation == "table":
+            generator = _generator(RandomStreams(config.seed), "model")
+            start = initial_embeddings(
+                Path(config.initial_table), dataset, config.model.embedding_size, generator=generator
+            )
+            for name, missing in start.counts.items():
+                if missing:
+                    log.warning("%d %s: they start from random values", missing, name.replace("_", " "))
+            return (start.users, start.items), start.counts
+        if config.initialisation == "semantic":
+            assert resources.item_vectors is not None
+            assert resources.projector is not None
+            return semantic_initialisation(resources.item_vectors, resources.projector, dataset.train), {}
+        return None, {}
+
+    def _description(self) -> dict[str, Any]:
+        """Return the settings of model and sampler as the command line would set them."""
+        config = self.config
+        sections = {"model": config.model, "sampler": config.sampler}
+        fields = {f"{name}.{k}": v for name, section in sections.items() for k, v in section.model_dump().items()}
+        return {"initialisation": config.initialisation, **fields}
 
     def _measure(self, dataset: InteractionDataset) -> Any:
         metric, _, k = self.config.training.select_by.partition("@")
