@@ -136,6 +136,11 @@ class HardNegativeTable:
 
     def save(self, folder: Path, dataset: InteractionDataset) -> None:
         """Write hard_negatives.parquet (user_id, positive_id, item_id; null for -1) and hard_negatives.npy."""
+        self.save_keys(folder, dataset)
+        np.save(folder / "hard_negatives.npy", self.vectors, allow_pickle=False)
+
+    def save_keys(self, folder: Path, dataset: InteractionDataset) -> None:
+        """Write hard_negatives.parquet alone, for vectors that are in the folder's hard_negatives.npy already."""
         folder.mkdir(parents=True, exist_ok=True)
         item_ids = [*dataset.items.all_ids, None]  # -1 takes the last
         pl.DataFrame(
@@ -146,7 +151,6 @@ class HardNegativeTable:
             },
             schema={"user_id": pl.String, "positive_id": pl.String, "item_id": pl.String},
         ).write_parquet(folder / "hard_negatives.parquet")
-        np.save(folder / "hard_negatives.npy", self.vectors, allow_pickle=False)
 
     @classmethod
     def load(cls, folder: Path, dataset: InteractionDataset) -> HardNegativeTable:

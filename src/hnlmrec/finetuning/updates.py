@@ -1,0 +1,128 @@
+"""One update of the fine-tuning after another: batches, gradients, step sizes."""
+
+from __future__ import annotations
+
+import math
+from contextlib import nullcontext
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+
+from hnlmrec.config import fingerprint_fields
+from hnlmrec.encoders.base import digest
+from hnlmrec.finetuning.base_model import seeded
+from hnlmrec.finetuning.batches import ContrastiveBatch, contrastive_batch, epoch_batches
+from hnlmrec.finetuning.config import FinetuningConfig
+from hnlmrec.finetuning.encoder import CollaborativeEncoder
+from hnlmrec.finetuning.inputs import EncoderInputs, hard_negative_prompt
+from hnlmrec.finetuning.objective import compute_losses
+from hnlmrec.finetuning.triplets import Triplets
+
+_LORA = "lora_"  # in the names of its parameters
+
+
+class Updates:
+    """Does the n-th update, whatever was done before: its batches and dropout follow from the seed and n.
+
+    Args:
+        encoder: is trained in place.
+        triplets: to learn from.
+        inputs: texts and CF vectors.
+        config: see `FinetuningConfig`.
+        seed: of the order of triplets, the tasks and the dropout.
+        accelerator: of accelerate; with several processes, each takes every n-th batch.
+    """
+
+    def __init__(
+        self,
+        encoder: CollaborativeEncoder,
+        triplets: Triplets,
+        inputs: EncoderInputs,
+        config: FinetuningConfig,
+        *,
+        seed: int,
+        accelerator: Any,
+    ) -> None:
+        self.encoder, self.triplets, self.inputs, self.config = encoder, triplets, inputs, config
+        self.seed, self.accelerator = seed, accelerator
+        self._initial = encoder.fingerprint
+        self.batches_per_step = config.gradient_accumulation * accelerator.num_processes
+        n_batches = max(len(triplets) // config.batch_size, 1)
+        self.steps_per_epoch = math.ceil(n_batches / self.batches_per_step)
+        n_steps = self.steps_per_epoch * config.epochs
+        self.n_steps = n_steps if config.max_steps is None else min(n_steps, config.max_steps)
+        pairs = zip(triplets.users, triplets.positives, strict=True)
+        self._lengths = encoder.reader.lengths([hard_negative_prompt(u, i) for u, i in pairs], inputs)
+        self._epoch = lru_cache(maxsize=1)(self._make_epoch)
+        if config.gradient_checkpointing:
+            encoder.language_model.gradient_checkpointing_enable({"use_reentrant": False})
+        optimizer = torch.optim.AdamW(_groups(encoder, config), weight_decay=config.weight_decay)
+        self._model, self.optimizer = accelerator.prepare(encoder, optimizer)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that decides the run, as JSON values."""
+        columns = (self.triplets.users, self.triplets.positives, self.triplets.hard)
+        return {
+            "encoder": self._initial,
+            "inputs": self.inputs.digest,
+            "triplets": digest(*(column.tolist() for column in columns)),
+            "config": fingerprint_fields(self.config),
+            "seed": self.seed,
+            "processes": self.accelerator.num_processes,
+        }
+
+    def __call__(self, step: int) -> dict[str, float]:
+        """Do update `step` (from 0); return the means of the losses over its batches, and the rate's factor."""
+        factor = learning_rate_factor(step, self.n_steps, self.config.warmup_share)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["base_lr"] * factor
+        batches = self._batches(step)
+        totals: dict[str, list[float]] = {}
+        self.encoder.train()
+        with seeded((self.seed + step * 1_000_003 + self.accelerator.process_index) % 2**63):
+            for number, batch in enumerate(batches, start=1):
+                with nullcontext() if number == len(batches) else self.accelerator.no_sync(self._model):
+                    losses = compute_losses(self.encoder, self._model, batch, self.inputs, self.config)
+                    self.accelerator.backward(losses["loss"] / len(batches))
+                for name, value in losses.items():
+                    totals.setdefault(name, []).append(float(value.detach()))
+        parameters = list(self.encoder.trainable().values())
+        self.accelerator.clip_grad_norm_(parameters, self.config.max_gradient_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.encoder.eval()
+        return {**{name: float(np.mean(values)) for name, values in totals.items()}, "rate": factor}
+
+    def _batches(self, step: int) -> list[ContrastiveBatch]:
+        epoch, place = divmod(step, self.steps_per_epoch)
+        batches, is_preference = self._epoch(epoch)
+        mine = batches[place * self.batches_per_step : (place + 1) * self.batches_per_step]
+        while len(mine) % self.accelerator.num_processes:  # no process may wait for one that has nothing to do
+            mine.append(batches[len(mine) % len(batches)])
+        mine = mine[self.accelerator.process_index :: self.accelerator.num_processes]
+        train = self.inputs.texts.train
+        return [contrastive_batch(self.triplets.rows(rows), is_preference[rows], train) for rows in mine]
+
+    def _make_epoch(self, epoch: int) -> tuple[list[np.ndarray], np.ndarray]:
+        rng = np.random.default_rng([self.seed, epoch])
+        batches = epoch_batches(len(self.triplets), self.config.batch_size, self._lengths, rng)
+        return batches, rng.random(len(self.triplets)) < self.config.preference_share
+
+
+def learning_rate_factor(step: int, n_steps: int, warmup_share: float) -> float:
+    """Return the factor of the step size at update `step` (from 0): linear warm-up, then a cosine to 0."""
+    warmup = round(warmup_share * n_steps)
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(n_steps - warmup, 1)))
+
+
+def _groups(encoder: CollaborativeEncoder, config: FinetuningConfig) -> list[dict[str, Any]]:
+    named = encoder.trainable()
+    lora = [value for name, value in named.items() if _LORA in name]
+    new = [value for name, value in named.items() if _LORA not in name]
+    rates = ((lora, config.learning_rate), (new, config.head_learning_rate))
+    return [{"params": values, "lr": rate, "base_lr": rate} for values, rate in rates]
