@@ -15,13 +15,13 @@ OUTCOMES = ("catalogue", "catalogue", "observed", "copied_positive", "off_catalo
 METRICS = ("recall", "ndcg", "precision", "hit_rate", "mrr", "map")
 
 
-def dataset_of(n_users, n_items, rng):
+def dataset_of(n_users, n_items, rng, first_user="1"):
     weights = 1 / np.arange(1, n_items + 1) ** 0.8
     keys = {(u, int(i)) for u in range(n_users) for i in rng.choice(n_items, 24, False, weights / weights.sum())}
     pairs = np.array(sorted(keys))
     part = rng.choice(3, len(pairs), p=[0.8, 0.1, 0.1])
     splits = (Interactions.from_pairs(*pairs[part == n].T, n_users, n_items) for n in range(3))
-    users = Vocabulary((str(n + 1) for n in range(n_users)), "user")
+    users = Vocabulary([first_user, *(str(n + 1) for n in range(1, n_users))], "user")
     return InteractionDataset(users, Vocabulary((f"i{n}" for n in range(n_items)), "item"), *splits)
 
 
@@ -109,7 +109,32 @@ def write_result(folder, rng, base, gain, rate=None):
     write_evaluation(folder, {"test": UserValues(np.arange(len(base)), values, means)}, rate)
 
 
-def write_experiment(root, label, gain, *, rng, base, select_on, fhns):
+def write_drawn(folder, dataset, *, rng, gain, rate, generated):
+    """Two epochs of draws outside train, of which a share `rate` are held-out positives; no items for rate 0."""
+    n = 2000
+    users = rng.integers(dataset.n_users, size=n)
+    negatives = np.full(n, -1)
+    if rate:
+        for place, user in enumerate(users):
+            held_out = np.concatenate([dataset.valid.of(user), dataset.test.of(user)])
+            known = np.concatenate([dataset.train.of(user), held_out])
+            is_false = len(held_out) and rng.random() < rate
+            pool = held_out if is_false else np.setdiff1d(np.arange(dataset.n_items), known)
+            negatives[place] = rng.choice(pool)
+    pl.DataFrame(
+        {
+            "epoch": np.repeat([1, 20], n // 2).astype(np.int32),
+            "user": users.astype(np.int32),
+            "positive": np.array([dataset.train.of(user)[0] for user in users], dtype=np.int32),
+            "negative": negatives.astype(np.int32),
+            "generated": (rng.permutation(negatives) if generated else np.full(n, -1)).astype(np.int32),
+            "positive_score": rng.normal(2.5, 1, n).astype(np.float32),
+            "negative_score": rng.normal(30 * gain, 1, n).astype(np.float32),
+        }
+    ).write_parquet(folder / "drawn.parquet")
+
+
+def write_experiment(root, label, gain, *, dataset, rng, base, select_on, fhns):
     train = root / "train" / label
     epochs = range(2, 41, 2)
     split = "test" if select_on == "test" else "valid"
@@ -125,28 +150,22 @@ def write_experiment(root, label, gain, *, rng, base, select_on, fhns):
     (train / "training.json").write_text(
         json.dumps(training | {"seconds": {"train_per_epoch": 0.41, "total": 17.0}})
     )
-    n = 2000
-    pl.DataFrame(
-        {
-            "epoch": np.repeat([1, 40], n // 2),
-            "user": np.zeros(n, np.int32),
-            "positive": np.zeros(n, np.int32),
-            "negative": np.ones(n, np.int32),
-            "positive_score": rng.normal(2.5, 1, n).astype(np.float32),
-            "negative_score": rng.normal(30 * gain, 1, n).astype(np.float32),
-        }
-    ).write_parquet(train / "drawn.parquet")
-    rate = {"drawn": fhns, "uniform": 0.002, "ratio": fhns / 0.002, "pairs": n}
+    write_drawn(train, dataset, rng=rng, gain=gain, rate=30 * fhns, generated=label.startswith("semantic"))
+    for name, ids in (("users", dataset.users), ("items", dataset.items)):
+        EmbeddingTable(ids, rng.standard_normal((len(ids), 8)).astype(np.float32)).save(train, name)
+    rate = {"drawn": fhns, "uniform": 0.002, "ratio": fhns / 0.002, "pairs": 2000}
     if not fhns:  # the negatives stand for no item
         rate = {"drawn": None, "uniform": None, "ratio": None, "pairs": 0}
     write_result(root / "evaluate" / label, rng, base, gain, rate)
     return train, root / "evaluate" / label
 
 
-def report_inputs(root: Path, *, hostile: str = "", select_on: str = "valid", seed: int = 0) -> ReportInputs:
+def report_inputs(
+    root: Path, *, hostile: str = "", select_on: str = "valid", seed: int = 0, first_user: str = "1"
+) -> ReportInputs:
     """Write every file below `root`; `hostile` is put into titles and into all that an LLM wrote."""
     rng = np.random.default_rng(seed)
-    dataset = dataset_of(60, 150, rng)
+    dataset = dataset_of(60, 150, rng, first_user)
     titles = [f"{hostile}The Film of Many Words & Days {n} (19{50 + n % 50})" for n in range(dataset.n_items)]
     write_prepare(root / "prepare", dataset, titles)
     write_text_side(root, dataset, titles, rng, hostile)
@@ -157,7 +176,7 @@ def report_inputs(root: Path, *, hostile: str = "", select_on: str = "valid", se
         for sampler, gain, fhns in samplers:
             label = f"{sampler}+{initialisation}"
             folders = write_experiment(
-                root, label, gain + bonus, rng=rng, base=base, select_on=select_on, fhns=fhns
+                root, label, gain + bonus, dataset=dataset, rng=rng, base=base, select_on=select_on, fhns=fhns
             )
             experiments.append(Experiment(label, sampler, initialisation, *folders))
     baselines = []

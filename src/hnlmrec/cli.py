@@ -134,6 +134,33 @@ def report(run_folder: RunFolder) -> None:
 
 
 @app.command()
+def audit(
+    run_folder: RunFolder,
+    user: Annotated[str | None, typer.Option(help="Only this user, by id: a page of its own.")] = None,
+    users: Annotated[int, typer.Option(min=0, help="Users in the page's browser at most.")] = 200,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Examine a run's negatives: false ones, hardness, popularity, distances, and a browser of its users."""
+    from hnlmrec.pipeline.report import write_run_audit, write_run_user_audit
+    from hnlmrec.pipeline.results import open_run
+    from hnlmrec.reporting.audit import audit_table, user_text
+
+    opened = open_run(run_folder)
+    if user is not None:
+        path, described = write_run_user_audit(opened, user)
+        said: dict[str, Any] = {"run": opened.result["name"], "user": described}
+        text = user_text(described)
+    else:
+        path, found = write_run_audit(opened, users=users)
+        said, text = found.as_json(), audit_table(found)
+    if as_json:
+        typer.echo(json.dumps({**said, "page": str(path)}))
+        return
+    typer.echo(f"{text}\n\naudit: {path}")
+
+
+@app.command()
 def compare(
     run_folders: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, the reference first.")],
     metric: Annotated[str, typer.Option(help="Metric to test.")] = "recall@20",

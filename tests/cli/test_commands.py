@@ -160,6 +160,7 @@ def test_data_stats_and_prepare(cli: Cli, data: Path) -> None:
         (["run", "missing.toml"], ["missing.toml"]),
         (["run", "demo", "--until", "tomorrow"], ["tomorrow", "prepare"]),
         (["report", "no-run"], ["no-run"]),
+        (["audit", "no-run"], ["no-run"]),
         (["report", "DATA/interactions.csv"], ["interactions.csv"]),
         (["config", "copy", "demo", "no-folder/x.toml"], ["no-folder"]),
         (["train", "DATA", "training=5"], ["training"]),
@@ -205,3 +206,22 @@ def test_a_full_disk_is_reported_and_the_next_run_goes_on(
     assert outcome.status == 2
     assert "disk is full" in outcome.stderr
     assert train(cli, data, "--json").json["epochs"] == 3
+
+
+def test_audit_writes_its_page_and_prints_a_table_or_json(cli: Cli, data: Path) -> None:
+    run = train(cli, data, "--json").json["run_dir"]
+    outcome = cli("audit", run)
+    assert outcome.status == 0, outcome.stderr
+    assert "uniform, random" in outcome.stdout
+    assert outcome.stdout.splitlines()[-1] == f"audit: {Path(run) / 'audit.html'}"
+    said = cli("audit", run, "--json", "--users", "3").json
+    assert said["fhns_rate"][0]["users"] <= 30
+    assert "27 more users" in Path(said["page"]).read_text()
+    one = cli("audit", run, "--user", "u7", "--json").json
+    assert one["user"]["id"] == "u7"
+    assert Path(one["page"]).name == "audit-user-u7.html"
+    assert "user u7" in cli("audit", run, "--user", "u7").stdout
+    unknown = cli("audit", run, "--user", "uu7")
+    assert unknown.status == 2
+    assert unknown.stdout == ""
+    assert "did you mean" in unknown.stderr

@@ -77,10 +77,10 @@ def test_references_in_the_plots_are_unique_and_resolve(hostile_report):
 
 def test_every_part_is_there(hostile_report):
     _, html = hostile_report
-    parts = ("data", "llm", "accuracy", "curves", "fhns", "hardness", "map", "examples", "failures", "run")
-    for part in parts:
+    parts = ("data", "llm", "accuracy", "curves", "fhns", "hardness", "popularity", "distances", "map", "examples")
+    for part in (*parts, "failures", "run"):
         assert f'<section id="{part}">' in html
-    assert html.count("<svg") == 1 + 4 + 2 + 4  # degrees, curves, hardness, maps
+    assert html.count("<svg") == 1 + 4 + 2 + 4 + 14  # degrees, curves, hardness, maps, the audit's
     assert "620 times" in html
     assert html.count("selected on test</span>") >= 8
     assert "selected on the test split" in html
@@ -109,15 +109,15 @@ def test_parts_that_a_run_has_not_are_left_out(tmp_path):
 
 def test_missing_and_broken_files_are_named(tmp_path):
     inputs = report_inputs(tmp_path)
-    fhns = inputs.experiments[0].evaluate / "fhns.json"
-    content = fhns.read_text()
-    fhns.write_text("{")
-    with pytest.raises(DataError, match=r"fhns\.json"):
+    grounding = inputs.hard_negatives / "grounding.json"
+    content = grounding.read_text()
+    grounding.write_text("{")
+    with pytest.raises(DataError, match=r"grounding\.json"):
         write_report(inputs, tmp_path / "r.html")
-    fhns.unlink()
-    with pytest.raises(MissingFileError, match=r"fhns\.json"):
+    grounding.unlink()
+    with pytest.raises(MissingFileError, match=r"grounding\.json"):
         write_report(inputs, tmp_path / "r.html")
-    fhns.write_text(content)
+    grounding.write_text(content)
     with (tmp_path / "profiles/failures.jsonl").open("a") as file:
         file.write("{broken\n")
     with pytest.raises(DataError, match="line 3"):

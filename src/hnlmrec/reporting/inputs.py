@@ -62,6 +62,7 @@ class ReportInputs:
         experiments: trained systems.
         baselines: (label, evaluate folder) of recommenders that need no training loop.
         negatives: folder of the table of hard negatives, where it is not `encode`.
+        judge: folder of calibration.json: how well judges of false negatives are calibrated.
     """
 
     name: str
@@ -74,6 +75,7 @@ class ReportInputs:
     experiments: tuple[Experiment, ...] = ()
     baselines: tuple[tuple[str, Path], ...] = ()
     negatives: Path | None = None
+    judge: Path | None = None
 
     @cached_property
     def dataset(self) -> InteractionDataset:

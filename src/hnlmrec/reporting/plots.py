@@ -19,7 +19,7 @@ from hnlmrec.errors import MissingDependencyError
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-_INK = "#010203"  # stands for the page's text colour until the SVG is written
+INK = "#010203"  # stands for the page's text colour until the SVG is written
 _STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
@@ -27,11 +27,11 @@ _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "hnlmrec",  # else ids are random, and a report made twice differs
     "text.parse_math": False,  # a "$" in a name is a dollar sign
-    "text.color": _INK,
-    "axes.edgecolor": _INK,
-    "axes.labelcolor": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -47,11 +47,11 @@ Points = npt.NDArray[np.floating[Any]]
 P = ParamSpec("P")
 
 
-def _styled(draw: Callable[P, str]) -> Callable[P, str]:
+def styled(draw: Callable[P, str]) -> Callable[P, str]:
     """Run a drawing function with our style, and leave matplotlib's settings as they were."""
 
     @functools.wraps(draw)
-    def styled(*args: P.args, **kwargs: P.kwargs) -> str:
+    def with_style(*args: P.args, **kwargs: P.kwargs) -> str:
         try:
             from matplotlib import rc_context  # noqa: PLC0415 - plots are an extra, and it is slow to import
         except ImportError:
@@ -59,10 +59,10 @@ def _styled(draw: Callable[P, str]) -> Callable[P, str]:
         with rc_context(_STYLE):
             return draw(*args, **kwargs)
 
-    return styled
+    return with_style
 
 
-@_styled
+@styled
 def line_plot(
     lines: Mapping[str, tuple[Sequence[float], Sequence[float]]],
     *,
@@ -72,56 +72,56 @@ def line_plot(
     styles: Mapping[str, int],
 ) -> str:
     """Draw label -> (x, y); `styles` gives each label its number in the palette, the same in every plot."""
-    figure, axes = _figure()
+    figure, axes = new_figure()
     for label, (x, y) in lines.items():
-        look = _look(styles[label])
+        shape = look(styles[label])
         every = max(len(x) // 8, 1)
-        axes.plot(x, y, label=label, marker=MARKERS[styles[label] % len(MARKERS)], markevery=every, ms=5, **look)
+        axes.plot(x, y, label=label, marker=MARKERS[styles[label] % len(MARKERS)], markevery=every, ms=5, **shape)
     if y_range is not None:
         margin = 0.05 * (y_range[1] - y_range[0]) or 0.01
         axes.set_ylim(y_range[0] - margin, y_range[1] + margin)
     axes.set(xlabel=x_label, ylabel=y_label)
     axes.locator_params(axis="x", integer=True)
-    return _finish(figure, len(lines))
+    return finish(figure, len(lines))
 
 
-@_styled
+@styled
 def degree_plot(degrees: Mapping[str, npt.NDArray[np.integer[Any]]]) -> str:
     """Draw, for users and items, the number of interactions by rank, both axes logarithmic."""
-    figure, axes = _figure()
+    figure, axes = new_figure()
     for number, (label, counts) in enumerate(degrees.items()):
         ordered = np.sort(counts[counts > 0])[::-1]
         ranks = np.arange(1, len(ordered) + 1)
         # Some hundred points draw the same line as all of them do.
         shown = np.unique(np.geomspace(1, max(len(ordered), 1), 300).astype(int)) - 1
-        axes.plot(ranks[shown], ordered[shown], label=label, **_look(number))
+        axes.plot(ranks[shown], ordered[shown], label=label, **look(number))
     axes.set(xscale="log", yscale="log", xlabel="rank (1 = most interactions)", ylabel="interactions")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(lambda value, _: f"{value:,g}")
         axis.set_minor_formatter(lambda *_: "")
-    return _finish(figure, len(degrees))
+    return finish(figure, len(degrees))
 
 
-@_styled
+@styled
 def histogram(values: Mapping[str, Points], *, x_label: str, styles: Mapping[str, int]) -> str:
     """Draw the densities of label -> values over one another, on common bins between the outermost percentiles."""
-    figure, axes = _figure()
+    figure, axes = new_figure()
     together = np.concatenate(list(values.values()))
     low, high = np.percentile(together, [0.5, 99.5])
     bins = np.linspace(low, high if high > low else low + 1, 36)
     for label, sample in values.items():
         counts, _ = np.histogram(sample, bins)
-        look = {"color": COLOURS[styles[label] % len(COLOURS)], "linestyle": DASHES[styles[label] % len(DASHES)]}
-        axes.stairs(counts / (len(sample) * (bins[1] - bins[0])), bins, label=label, linewidth=1.8, **look)
-    axes.axvline(0, color=_INK, linewidth=0.8)
+        shape = {"color": COLOURS[styles[label] % len(COLOURS)], "linestyle": DASHES[styles[label] % len(DASHES)]}
+        axes.stairs(counts / (len(sample) * (bins[1] - bins[0])), bins, label=label, linewidth=1.8, **shape)
+    axes.axvline(0, color=INK, linewidth=0.8)
     axes.set(xlabel=x_label, ylabel="density")
-    return _finish(figure, len(values))
+    return finish(figure, len(values))
 
 
-@_styled
+@styled
 def map_plot(background: Points, groups: Mapping[str, Points], *, axis_labels: tuple[str, str]) -> str:
     """Draw points [n, 2] of some groups, each with a colour and marker of its own, over a grey background."""
-    figure, axes = _figure((4.6, 4.4))
+    figure, axes = new_figure((4.6, 4.4))
     axes.scatter(*background.T, s=9, color="#888888", alpha=0.45, linewidths=0, label="catalogue")
     for number, (label, points) in enumerate(groups.items()):
         axes.scatter(
@@ -129,28 +129,32 @@ def map_plot(background: Points, groups: Mapping[str, Points], *, axis_labels: t
             s=90 if len(points) == 1 else 38,
             marker="*" if len(points) == 1 else MARKERS[number],
             color=COLOURS[number % len(COLOURS)],
-            edgecolors=_INK,
+            edgecolors=INK,
             linewidths=0.5,
             alpha=0.9,
             label=label,
         )
     axes.set(xlabel=axis_labels[0], ylabel=axis_labels[1], xticks=[], yticks=[])
-    return _finish(figure, len(groups) + 1)
+    return finish(figure, len(groups) + 1)
 
 
-def _look(number: int) -> dict[str, Any]:
+def look(number: int) -> dict[str, Any]:
+    """Return colour and dashes of a number in the palette."""
     return {"color": COLOURS[number % len(COLOURS)], "linestyle": DASHES[number // len(COLOURS) % len(DASHES)]}
 
 
-def _figure(size: tuple[float, float] = _SIZE) -> tuple[Any, Any]:
-    from matplotlib.figure import Figure  # noqa: PLC0415 - `_styled` has said if it is missing
+def new_figure(size: tuple[float, float] = _SIZE) -> tuple[Any, Any]:
+    """Return a figure of that size in inches, and its axes."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 - `styled` has said if it is missing
 
     figure = Figure(figsize=size, layout="constrained")
     return figure, figure.add_subplot()
 
 
-def _finish(figure: Any, n_labels: int) -> str:
-    figure.legend(loc="outside lower center", ncols=2 if n_labels > 1 else 1)
+def finish(figure: Any, n_labels: int) -> str:
+    """Put the legend of that many labels below (none for 0), and return the SVG."""
+    if n_labels:
+        figure.legend(loc="outside lower center", ncols=2 if n_labels > 1 else 1)
     text = io.StringIO()
     figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
     return _inline(text.getvalue())
@@ -165,4 +169,4 @@ def _inline(svg: str) -> str:
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r"<svg [^>]*>", f'<svg {view.group()} aria-hidden="true">', svg, count=1)
     svg = re.sub(r'( id="|xlink:href="#|url\(#)', rf"\g<1>{own}", svg)
-    return svg.replace("xlink:href", "href").replace(_INK, "currentColor")
+    return svg.replace("xlink:href", "href").replace(INK, "currentColor")

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Mapping
-from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
-
-import jinja2
 
 from hnlmrec.evaluation.files import UserResult
 from hnlmrec.evaluation.metrics import METRICS
 from hnlmrec.reporting import sections
-from hnlmrec.reporting.comparisons import NOISE, UNIFORM, against, columns, format_p, headline, main_k, systems
+from hnlmrec.reporting.audit.content import Audit
+from hnlmrec.reporting.audit.parts import audit_parts
+from hnlmrec.reporting.comparisons import NOISE, UNIFORM, against, columns, headline, main_k, systems
 from hnlmrec.reporting.examples import OUTCOMES, examples
 from hnlmrec.reporting.inputs import ReportInputs, read_json, read_jsonl
+from hnlmrec.reporting.pages import write_page
 from hnlmrec.reporting.summary import LLM_COUNTS, llm_stages, summarise
-from hnlmrec.reporting.tables import metric_title, metrics_table
+from hnlmrec.reporting.tables import metrics_table
 
 _SHOWN_FAILURES = 50
 _REPLY_LENGTH = 400  # characters of a reply that a failure shows
@@ -38,27 +36,7 @@ def write_report(inputs: ReportInputs, out: Path) -> Path:
         DataError: a result file is not what it should be.
         MissingDependencyError: matplotlib is not installed.
     """
-    html = _template().render(_content(inputs))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    temporary.write_text(html, encoding="utf-8")
-    temporary.replace(out)
-    return out
-
-
-@cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("hnlmrec.reporting"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["thousands"] = lambda value: f"{value:,}"
-    environment.filters["title"] = metric_title
-    environment.filters["p"] = format_p
-    return environment.get_template("report.html.j2")
+    return write_page("report.html.j2", _content(inputs), out)
 
 
 def _content(inputs: ReportInputs) -> dict[str, Any]:
@@ -72,7 +50,6 @@ def _content(inputs: ReportInputs) -> dict[str, Any]:
     statistics = read_json(inputs.prepare / "statistics.json")
     content = {
         "name": inputs.name,
-        "style": resources.files("hnlmrec.reporting").joinpath("templates/style.css").read_text(encoding="utf-8"),
         "summary": summarise(inputs, statistics, names, uniform, noise),
         "facts": _facts(inputs, statistics),
         "warnings": statistics.get("warnings", []),
@@ -85,7 +62,6 @@ def _content(inputs: ReportInputs) -> dict[str, Any]:
         "tests": [c for c in (uniform, noise) if c is not None],
         "formulas": METRICS,
         "training": [(e, e.training) for e in inputs.experiments],
-        "fhns": [(e, read_json(e.evaluate / "fhns.json"), means[e.label]) for e in inputs.experiments],
         "examples": examples(inputs),
         "failures": _failures(inputs),
         "stages": inputs.stages,
@@ -98,7 +74,7 @@ def _plots(inputs: ReportInputs, k: int) -> dict[str, Any]:
     return {
         "curves": sections.learning_curves(inputs, k),
         "degrees": sections.degrees(inputs),
-        "hardness": sections.hardness(inputs),
+        "audit": audit_parts(Audit(inputs)),
         "maps": sections.maps(inputs),
     }
 

@@ -25,10 +25,11 @@ Vectors = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot and what it shows, in words."""
+    """A plot and what it shows, in words; `whole` for one as wide as the page."""
 
     svg: str
     caption: str
+    whole: bool = False
 
 
 def degrees(inputs: ReportInputs) -> Plot:
@@ -53,7 +54,7 @@ def learning_curves(inputs: ReportInputs, k: int) -> list[Plot]:
     drawn = []
     for name in names:
         values = [y for by_name in curves.values() for y in by_name.get(name, ([], []))[1]]
-        for initialisation, experiments in _by_initialisation(inputs).items():
+        for initialisation, experiments in by_initialisation(inputs).items():
             lines = {e.sampler: curves[e.label][name] for e in experiments if name in curves[e.label]}
             if lines:
                 svg = plots.line_plot(
@@ -61,7 +62,7 @@ def learning_curves(inputs: ReportInputs, k: int) -> list[Plot]:
                     x_label="epoch",
                     y_label=f"{metric_title(name)} ({split})",
                     y_range=(min(values), max(values)),
-                    styles=_styles(inputs),
+                    styles=styles_of(inputs),
                 )
                 drawn.append(Plot(svg, f"{metric_title(name)} on {split}, {initialisation} initialisation."))
     return drawn
@@ -71,11 +72,11 @@ def hardness(inputs: ReportInputs) -> list[Plot]:
     """Draw how hard the drawn negatives are: score of the negative minus score of its positive."""
     gaps = {e.label: _gaps(e) for e in inputs.experiments}
     drawn = []
-    for initialisation, experiments in _by_initialisation(inputs).items():
+    for initialisation, experiments in by_initialisation(inputs).items():
         values = {e.sampler: gaps[e.label] for e in experiments if len(gaps[e.label])}
         if values:
             svg = plots.histogram(
-                values, x_label="score of the negative − score of the positive", styles=_styles(inputs)
+                values, x_label="score of the negative − score of the positive", styles=styles_of(inputs)
             )
             caption = (
                 f"Negatives of the last sampled epoch, {initialisation} initialisation. Right of 0, the model "
@@ -154,14 +155,15 @@ def _curve(rows: list[dict[str, Any]], split: str, name: str) -> tuple[list[floa
     return [row["epoch"] for row in measured], [row[split][name] for row in measured]
 
 
-def _by_initialisation(inputs: ReportInputs) -> dict[str, list[Experiment]]:
+def by_initialisation(inputs: ReportInputs) -> dict[str, list[Experiment]]:
+    """Return the experiments by where their embeddings start, in the order of the run."""
     groups: dict[str, list[Experiment]] = {}
     for experiment in inputs.experiments:
         groups.setdefault(experiment.initialisation, []).append(experiment)
     return groups
 
 
-def _styles(inputs: ReportInputs) -> Mapping[str, int]:
+def styles_of(inputs: ReportInputs) -> Mapping[str, int]:
     """Give each sampler the same colour, dashes and marker in every plot."""
     samplers = dict.fromkeys(experiment.sampler for experiment in inputs.experiments)
     return {sampler: number for number, sampler in enumerate(samplers)}
