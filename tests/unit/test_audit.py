@@ -13,10 +13,11 @@ from tests.result_files import report_inputs
 from hnlmrec.data.embeddings import EmbeddingTable
 from hnlmrec.data.interactions import InteractionDataset, Interactions, Vocabulary
 from hnlmrec.errors import DataError, MissingFileError, UnknownIdError
-from hnlmrec.reporting.audit.calibration import read_calibration
+from hnlmrec.reporting.audit.calibration import Calibration, read_calibration
 from hnlmrec.reporting.audit.content import Audit
 from hnlmrec.reporting.audit.distance import HELD_OUT, RANDOM, distance_maps
 from hnlmrec.reporting.audit.drawn import Drawn, read_drawn, style_numbers
+from hnlmrec.reporting.audit.figures import calibration_plot
 from hnlmrec.reporting.audit.hardness import hardness_by_epoch
 from hnlmrec.reporting.audit.page import embedded_json, write_user_audit
 from hnlmrec.reporting.audit.popularity import CATALOGUE, percentiles, popularity_skew
@@ -342,3 +343,13 @@ def test_the_terminal_gets_no_turning_marks(inputs, tmp_path):
 def test_no_torch_is_loaded():
     code = "import sys, hnlmrec.reporting.audit; assert not {'torch', 'matplotlib'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("shares", [np.geomspace(1e-4, 0.4, 8), np.linspace(0.1, 0.9, 8), [0.0], []])
+def test_calibration_is_drawn_for_small_and_for_large_probabilities(shares):
+    bins = [{**BIN, "mean_probability": share, "share_positive": share} for share in map(float, shares)]
+    judges = Calibration.model_validate({"judges": [{**JUDGE, "bins": bins}, {**JUDGE, "name": "e", "bins": []}]})
+    svg = calibration_plot(judges.judges)
+    assert svg.startswith("<svg")
+    assert ("j</text>" in svg) == bool(bins)
+    assert "e</text>" not in svg.replace("chose</text>", "").replace("gave</text>", "")

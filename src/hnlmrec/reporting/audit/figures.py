@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from hnlmrec.reporting.audit.calibration import JudgeCalibration
 from hnlmrec.reporting.audit.hardness import Hardness
@@ -118,19 +119,35 @@ def decile_plot(rows: Sequence[Skew], styles: Mapping[str, int]) -> str:
 
 @styled
 def calibration_plot(judges: Sequence[JudgeCalibration]) -> str:
-    """Draw what share of the pairs was chosen against what the judges said; larger marks hold more pairs."""
+    """Draw what share of the pairs was chosen against what the judges said; larger marks hold more pairs.
+
+    Where most probabilities are small, as those of unobserved pairs are, both axes are in square roots.
+    """
     figure, axes = new_figure((4.6, 4.6))
-    axes.plot([0, 1], [0, 1], color=INK, linewidth=1, label="perfect")
+    points = [(p.mean_probability, p.share_positive) for judge in judges for p in judge.bins if p.n]
+    values = np.array(points, dtype=np.float64).reshape(-1, 2)
+    most = 1.06 * float(values.max(initial=0.01))
+    if len(values) and np.median(values[:, 0]) < most / 10:
+        axes.set_xscale("function", functions=(_root, np.square))
+        axes.set_yscale("function", functions=(_root, np.square))
+    axes.plot([0, most], [0, most], color=INK, linewidth=1, label="perfect")
     for number, judge in enumerate(judges):
         bins = [part for part in judge.bins if part.n]
-        total = max((part.n for part in bins), default=1)
+        if not bins:
+            continue
+        total = max(part.n for part in bins)
         x, y = [part.mean_probability for part in bins], [part.share_positive for part in bins]
         axes.plot(x, y, label=judge.name, **look(number))
         sizes = [12 + 88 * part.n / total for part in bins]
         axes.scatter(x, y, s=sizes, marker=MARKERS[number % len(MARKERS)], color=look(number)["color"], zorder=3)
     axes.set(xlabel="probability that the judge gave", ylabel="share that the user chose")
-    axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
+    axes.set(xlim=(0, most), ylim=(0, most))
     return finish(figure, len(judges) + 1)
+
+
+def _root(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Return square roots; matplotlib asks for those of negative numbers too, beyond the axes."""
+    return np.sqrt(np.maximum(np.asarray(values, dtype=np.float64), 0))
 
 
 def _no_ticks() -> Any:
