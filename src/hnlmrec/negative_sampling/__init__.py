@@ -10,6 +10,7 @@ from hnlmrec.negative_sampling.dens import DENSSampler
 from hnlmrec.negative_sampling.dns import DNSSampler
 from hnlmrec.negative_sampling.dns_mn import DNSMNSampler
 from hnlmrec.negative_sampling.file import FileSampler
+from hnlmrec.negative_sampling.hnlmrec import HNLMRecSampler
 from hnlmrec.negative_sampling.in_batch import InBatchSampler
 from hnlmrec.negative_sampling.mixgcf import MixGCFSampler
 from hnlmrec.negative_sampling.noise import NoiseSampler
@@ -34,6 +35,7 @@ SAMPLERS: dict[str, type[NegativeSampler]] = {
     "in_batch": InBatchSampler,
     "file": FileSampler,
     "semantic": SemanticSampler,
+    "hnlmrec": HNLMRecSampler,
     "noise": NoiseSampler,
     "shuffled": ShuffledSampler,
 }

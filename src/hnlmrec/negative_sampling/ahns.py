@@ -50,4 +50,5 @@ class AHNSSampler(CandidateSampler):
         base = (positive_scores + self.alpha)[:, None, None]
         wanted = torch.where(base > 0, self.beta * base.pow(self.p + 1), torch.inf)
         wanted = torch.minimum(wanted, scores.amax(dim=2, keepdim=True))
-        return Negatives(choose(candidates, (scores - wanted).abs().argmin(dim=2)))
+        nearness = self.guarded(users, candidates, -(scores - wanted).abs())
+        return Negatives(choose(candidates, nearness.argmax(dim=2)))

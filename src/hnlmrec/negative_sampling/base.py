@@ -16,6 +16,7 @@ from hnlmrec.alignment import SemanticProjector
 from hnlmrec.config import Config
 from hnlmrec.data.embeddings import HardNegativeTable
 from hnlmrec.data.interactions import InteractionDataset
+from hnlmrec.data.judgements import JudgementTable
 from hnlmrec.errors import ConfigError
 from hnlmrec.models.base import Embeddings
 
@@ -68,6 +69,7 @@ class SamplerResources:
             for an item without text; what a trainable projector learns its alignment on.
         embedding_size: length d of the model's embeddings (of one layer's, where it has layers), for the samplers
             with parameters of their own.
+        judgements: which unobserved pairs are probably false negatives, for the samplers with a guard.
     """
 
     dataset: InteractionDataset
@@ -75,6 +77,7 @@ class SamplerResources:
     projector: SemanticProjector | None = None
     item_vectors: npt.NDArray[np.floating[Any]] | None = None
     embedding_size: int | None = None
+    judgements: JudgementTable | None = None
 
     def require(self, sampler: str, *names: str) -> None:
         """Check that resources are there.
@@ -85,9 +88,10 @@ class SamplerResources:
         missing = [name.replace("_", " ") for name in names if getattr(self, name) is None]
         if missing:
             raise ConfigError(
-                f"the sampler {sampler!r} needs {' and '.join(missing)}, which this run does not have. Texts and "
-                "hard negatives come from the text stages (profiles, hard_negatives, encode): use `hnlmrec run`, "
-                "or choose a sampler that needs interactions only, such as 'uniform' or 'dns'."
+                f"the sampler {sampler!r} needs {' and '.join(missing)}, which this run does not have. Texts, "
+                "hard negatives and judgements come from stages of `hnlmrec run` (profiles, hard_negatives, "
+                "encode, judge): use it, or choose a sampler that needs interactions only, such as 'uniform' or "
+                "'dns'."
             )
 
 

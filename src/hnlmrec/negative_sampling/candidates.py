@@ -10,6 +10,8 @@ does not grow with the share of items that a user has seen, and every draw is ri
 
 from __future__ import annotations
 
+from typing import Self
+
 import numba
 import numpy as np
 import torch
@@ -18,7 +20,8 @@ from torch import Tensor, nn
 
 from hnlmrec.data.interactions import InteractionDataset, Interactions
 from hnlmrec.errors import DataError
-from hnlmrec.negative_sampling.base import NegativeSampler, SamplerConfig
+from hnlmrec.negative_sampling.base import NegativeSampler, SamplerConfig, SamplerResources
+from hnlmrec.negative_sampling.risk import RiskLookup
 from hnlmrec.negative_sampling.scoring import candidate_scores
 
 
@@ -112,6 +115,9 @@ class CandidateConfig(SamplerConfig):
     n_candidates: int = Field(32, ge=1)
     """Number n of candidates, drawn uniformly outside the user's train items, that one negative is chosen from.
     With K > 1, each negative is chosen from n candidates of its own."""
+    risk_penalty: float = Field(0.0, ge=0)
+    """What a candidate's score loses for each unit of p(false negative | u, j), as a judge estimates it: trades
+    hardness against risk. 0 needs no judge."""
 
 
 class CandidateSampler(NegativeSampler):
@@ -119,8 +125,32 @@ class CandidateSampler(NegativeSampler):
 
     def __init__(self, dataset: InteractionDataset, config: CandidateConfig) -> None:
         super().__init__(dataset, config)
-        self.n_candidates = config.n_candidates
+        self.n_candidates, self.risk_penalty = config.n_candidates, config.risk_penalty
         self.candidates = UniformCandidates(dataset.train)
+        self.risk: RiskLookup | None = None
+
+    @classmethod
+    def build(cls, resources: SamplerResources, config: SamplerConfig) -> Self:
+        """Make the sampler; with a risk penalty it needs judgements."""
+        assert isinstance(config, CandidateConfig)
+        sampler = cls.create(resources, config)
+        if config.risk_penalty:
+            name = cls.__name__.removesuffix("Sampler").lower()
+            resources.require(f"{name} with risk_penalty={config.risk_penalty:g}", "judgements")
+            assert resources.judgements is not None
+            sampler.risk = RiskLookup(resources.judgements, resources.dataset.n_items)
+        return sampler
+
+    @classmethod
+    def create(cls, resources: SamplerResources, config: CandidateConfig) -> Self:
+        """Make the sampler without its guard."""
+        return cls(resources.dataset, config)
+
+    def guarded(self, users: Tensor, candidates: Tensor, scores: Tensor) -> Tensor:
+        """Return the scores [B, K, n] less the penalty for the risk that a candidate is a false negative."""
+        if self.risk is None:
+            return scores
+        return scores - self.risk_penalty * self.risk.at(users, candidates)
 
     def draw(self, users: Tensor, rng: torch.Generator) -> Tensor:
         """Return the candidates of each negative, int64 [B, K, n]."""

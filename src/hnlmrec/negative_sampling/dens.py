@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from hnlmrec.data.interactions import InteractionDataset
 from hnlmrec.models.base import Embeddings
-from hnlmrec.negative_sampling.base import Negatives, SamplerConfig, SamplerResources
+from hnlmrec.negative_sampling.base import Negatives, SamplerResources
 from hnlmrec.negative_sampling.candidates import CandidateConfig, CandidateSampler, choose
 from hnlmrec.negative_sampling.layers import own_layer_pairs, pool
 
@@ -62,7 +62,7 @@ class DENSSampler(CandidateSampler):
         self.negative_gate = _Gate(embedding_size, generator)
 
     @classmethod
-    def build(cls, resources: SamplerResources, config: SamplerConfig) -> Self:
+    def create(cls, resources: SamplerResources, config: CandidateConfig) -> Self:
         """Make the sampler with gates of the model's embedding size."""
         assert isinstance(config, DENSConfig)
         resources.require("dens", "embedding_size")
@@ -78,7 +78,8 @@ class DENSSampler(CandidateSampler):
         candidates = self.draw(users, rng)
         layers = own_layer_pairs(embeddings)
         chosen = [
-            self._choose(u.detach()[users], i.detach()[positives], i.detach(), candidates) for u, i in layers
+            self._choose(users, u.detach()[users], i.detach()[positives], i.detach(), candidates)
+            for u, i in layers
         ]
         vectors = [items[picks] for (_, items), picks in zip(layers, chosen, strict=True)]
         return DENSNegatives(chosen[0], pool(vectors, embeddings.items.shape[1]), layer_items=tuple(chosen))
@@ -103,13 +104,13 @@ class DENSSampler(CandidateSampler):
         return self.gamma / 4 * torch.stack(terms).sum()
 
     @torch.no_grad()
-    def _choose(self, user: Tensor, positive: Tensor, items: Tensor, candidates: Tensor) -> Tensor:
-        """Return one layer's picks: [B, d], [B, d], [n_items, d], int64 [B, K, n] -> int64 [B, K]."""
+    def _choose(self, users: Tensor, user: Tensor, positive: Tensor, items: Tensor, candidates: Tensor) -> Tensor:
+        """Return one layer's picks: [B], [B, d], [B, d], [n_items, d], int64 [B, K, n] -> int64 [B, K]."""
         vectors = items[candidates]  # [B, K, n, d]
         relevant = self.positive_gate(positive, user) * positive
         gated = self.negative_gate(vectors, relevant[:, None, None]) * vectors
         scores = (self.keep * vectors - gated) @ user[:, None, :, None]  # [B, K, n, 1]
-        return choose(candidates, scores.squeeze(3).argmax(dim=2))
+        return choose(candidates, self.guarded(users, candidates, scores.squeeze(3)).argmax(dim=2))
 
     def _factors(self, user: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return relevant and irrelevant factors of the positive [B, 1, d] and of the negatives [B, K, d]."""

@@ -30,4 +30,4 @@ class DNSSampler(CandidateSampler):
         """Draw K items for each user, int64 [B, K]."""
         candidates = self.draw(users, rng)
         scores = self.scores(embeddings.users[users], embeddings.items, candidates)
-        return Negatives(choose(candidates, scores.argmax(dim=2)))
+        return Negatives(choose(candidates, self.guarded(users, candidates, scores).argmax(dim=2)))

@@ -42,6 +42,8 @@ class DNSMNSampler(CandidateSampler):
         """Draw K items for each user, int64 [B, K]."""
         candidates = self.draw(users, rng)
         scores = self.scores(embeddings.users[users], embeddings.items, candidates)
-        hardest = scores.topk(self.n_top, dim=2, sorted=False).indices  # [B, K, M]
+        hardest = (
+            self.guarded(users, candidates, scores).topk(self.n_top, dim=2, sorted=False).indices
+        )  # [B, K, M]
         ranks = torch.randint(self.n_top, candidates.shape[:2], generator=rng, device=users.device)
         return Negatives(choose(candidates, choose(hardest, ranks)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hnlmrec.models.base import Embeddings
+from hnlmrec.models.base import Embeddings, take
 from hnlmrec.negative_sampling.base import Negatives
 from hnlmrec.negative_sampling.candidates import CandidateConfig, CandidateSampler, choose
 from hnlmrec.negative_sampling.layers import layer_pairs, pool
@@ -45,6 +45,8 @@ class MixGCFSampler(CandidateSampler):
         mixes: list[Tensor] = []
         for (user_table, item_table), share in zip(layers, shares, strict=True):
             scores = self.scores(user_table.detach()[users], item_table, candidates)
+            scores = self.guarded(users, candidates, scores)
             chosen.append(choose(candidates, scores.argmax(dim=2)))
-            mixes.append(share * item_table[positives][:, None] + (1 - share) * item_table[chosen[-1]])
+            both = take(item_table, torch.cat([positives[:, None], chosen[-1]], dim=1))  # [B, 1 + K, d]
+            mixes.append(share * both[:, :1] + (1 - share) * both[:, 1:])
         return Negatives(chosen[0], pool(mixes, embeddings.items.shape[1]))

@@ -20,8 +20,10 @@ from hnlmrec.data.interactions import InteractionDataset
 from hnlmrec.errors import DataError
 from hnlmrec.models.base import Embeddings
 from hnlmrec.negative_sampling.base import Negatives, NegativeSampler, SamplerConfig, SamplerResources
-from hnlmrec.negative_sampling.candidates import UniformCandidates
+from hnlmrec.negative_sampling.candidates import UniformCandidates, choose
 from hnlmrec.negative_sampling.pair_index import PairIndex
+from hnlmrec.negative_sampling.risk import RiskLookup
+from hnlmrec.negative_sampling.scoring import candidate_scores
 from hnlmrec.negative_sampling.vector_rows import VectorRows
 
 ItemVectors = npt.NDArray[np.floating[Any]]
@@ -40,6 +42,13 @@ class SemanticConfig(SamplerConfig):
     """`constant`, `linear` (rises to alpha) or `beta` (random for each pair)."""
     warmup_epochs: int = Field(20, ge=1)
     """Epochs over which the linear schedule rises."""
+    n_candidates: int = Field(1, ge=1)
+    """Number of uniform candidates of which e_j is the one that the model scores highest; 1 is a random item."""
+    nominated: int = Field(0, ge=0)
+    """Catalogue items that the pair's generated negatives stand for, added to the candidates."""
+    risk_penalty: float = Field(0.0, ge=0)
+    """What a candidate's score loses for each unit of p(false negative | u, j), as a judge estimates it. 0 needs
+    no judge."""
     norm: Literal["catalogue", "positive", "none"] = "catalogue"
     """Length that e_hard is given: the mean of the batch's random items, that of the positive, or its own. CF
     embeddings grow in training; a vector of fixed length would become an ever easier negative, with a score near
@@ -47,7 +56,11 @@ class SemanticConfig(SamplerConfig):
 
 
 class SemanticSampler(NegativeSampler):
-    """e~ = alpha e_hard + (1 - alpha) e_j with e_hard = projector(text vector), j uniform outside train(u).
+    """e~ = alpha e_hard + (1 - alpha) e_j with e_hard = projector(text vector), j outside train(u).
+
+    In the paper j is uniform. With `n_candidates` above 1 it is the hardest of several, the items that the
+    generated negatives stand for among them, less a penalty for the risk that it is a false negative:
+    score(u, j) - risk_penalty p(false | u, j).
 
     The ranking gradient reaches e_j and stops at e_hard; the projector learns by its alignment objective alone, on
     the batch's positives, against CF embeddings without gradient. Otherwise it would learn to emit easy negatives.
@@ -90,6 +103,7 @@ class SemanticSampler(NegativeSampler):
         usable = ~((table.items >= 0) & dataset.train.contains(table.users, np.maximum(table.items, 0)))
         self.n_observed = int((~usable).sum())
         self.candidates = UniformCandidates(dataset.train)
+        self.risk: RiskLookup | None = None
         self.index = PairIndex(table.users[usable], table.positives[usable], dataset.n_items)
         self.register_buffer("table_rows", torch.from_numpy(np.flatnonzero(usable)), persistent=False)
         self.register_buffer("table_items", torch.from_numpy(self.items_of(table)), persistent=False)
@@ -110,9 +124,14 @@ class SemanticSampler(NegativeSampler):
         assert projector is not None
         if projector.is_trainable:
             resources.require(name, "item_vectors")
-        return cls(
+        sampler = cls(
             resources.dataset, config, table=table, projector=projector, item_vectors=resources.item_vectors
         )
+        if config.risk_penalty:
+            resources.require(f"{name} with risk_penalty={config.risk_penalty:g}", "judgements")
+            assert resources.judgements is not None
+            sampler.risk = RiskLookup(resources.judgements, resources.dataset.n_items)
+        return sampler
 
     def vectors_of(self, table: HardNegativeTable) -> npt.NDArray[np.floating[Any]]:
         """Return the vectors that stand for the table's rows, [n, d_text]; the ablations change them."""
@@ -128,7 +147,7 @@ class SemanticSampler(NegativeSampler):
 
     def sample(self, users: Tensor, positives: Tensor, embeddings: Embeddings, rng: torch.Generator) -> Negatives:
         """Mix K vectors for each pair: vectors [B, K, d], items int64 [B, K], hard [B, K, d]."""
-        items = self.candidates.draw(users, self.n_negatives, rng)
+        items = self._plain(users, positives, embeddings, rng)
         plain = embeddings.items[items]  # [B, K, d]
         hard, found, hard_items = self._hard(users, positives, rng)
         hard = self._rescaled(hard, plain.detach(), embeddings.items.detach()[positives])
@@ -170,6 +189,30 @@ class SemanticSampler(NegativeSampler):
             "missing": lookups - found,
             "observed_rows_left_out": self.n_observed,
         }
+
+    @torch.no_grad()
+    def _plain(self, users: Tensor, positives: Tensor, embeddings: Embeddings, rng: torch.Generator) -> Tensor:
+        """Choose the items that the hard negatives are mixed with, int64 [B, K]."""
+        config, k = self.config, self.n_negatives
+        drawn = self.candidates.draw(users, k * config.n_candidates, rng)
+        candidates = drawn.view(len(users), k, -1)  # [B, K, n]
+        if config.nominated:
+            named = self._nominated(users, positives, k * config.nominated, rng).view(len(users), k, -1)
+            candidates = torch.cat([candidates, torch.where(named >= 0, named, candidates[:, :, :1])], dim=2)
+        if candidates.shape[2] == 1:
+            return candidates.squeeze(2)
+        scores = candidate_scores(embeddings.users[users], embeddings.items, candidates.flatten(1))
+        scores = scores.view(candidates.shape)
+        if self.risk is not None:
+            scores = scores - config.risk_penalty * self.risk.at(users, candidates)
+        return choose(candidates, scores.argmax(dim=2))
+
+    def _nominated(self, users: Tensor, positives: Tensor, n: int, rng: torch.Generator) -> Tensor:
+        """Draw n items that the pair's generated negatives stand for, int64 [B, n]; -1 where there are no more."""
+        places = self.index.draw(users, positives, n, rng)
+        if not len(self.table_rows):
+            return places
+        return torch.where(places >= 0, self.table_items[self.table_rows[places.clamp(min=0)]], -1)
 
     @torch.no_grad()
     def _hard(self, users: Tensor, positives: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:

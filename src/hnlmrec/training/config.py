@@ -41,6 +41,16 @@ class TrainingConfig(Config):
     temperature: float = Field(0.2, gt=0)
     """Temperature tau of that contrastive loss."""
 
+    recognised_share: float = Field(0.0, ge=0, lt=1)
+    """Share of each batch's positives that are false negatives which a judge has recognised, added to the observed
+    ones; 0 needs no judge."""
+
+    recognised_per_user: int = Field(10, ge=1)
+    """How many of the judge's likeliest unobserved items of each user may be drawn as positives."""
+
+    recognised_weighting: Literal["probability", "uniform"] = "uniform"
+    """How often each of them is drawn: alike, or in proportion to its probability."""
+
     select_on: Literal["valid", "test"] = "valid"
     """Split on which the best epoch is chosen and training is stopped. "test" repeats the protocol of some
     publications; figures on the test split are then optimistic, and results say so."""

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from hnlmrec.config import fingerprint_fields
 from hnlmrec.data.interactions import InteractionDataset, Split
+from hnlmrec.data.judgements import JudgementTable
 from hnlmrec.errors import ConfigError, TrainingDivergedError
 from hnlmrec.models.base import Batch, CFModel, Embeddings
 from hnlmrec.negative_sampling.base import NegativeSampler
@@ -23,6 +24,7 @@ from hnlmrec.training.checkpoint import CHECKPOINT, Checkpoint, load_optimizer, 
 from hnlmrec.training.config import TrainingConfig, resolve_device
 from hnlmrec.training.loggers import LOGGERS, LoggedRun, RunLogger
 from hnlmrec.training.objective import compute_step
+from hnlmrec.training.recognised import RecognisedPositives
 from hnlmrec.training.result import DrawnNegatives, EpochReport, History, TrainingResult, write_records
 
 Evaluate = Callable[[Embeddings, Split], Mapping[str, float]]
@@ -43,6 +45,7 @@ class Trainer:
         config: see `TrainingConfig`.
         streams: the run's random streams; shuffling and drawing have streams of their own.
         evaluate: measures embeddings on a split.
+        judgements: which unobserved pairs are probably positives; read where `recognised_share` is above 0.
         folder: for metrics.jsonl, checkpoints and the results; None to keep nothing.
         progress: called after each epoch.
         description: settings beside those of the training, for the loggers to show.
@@ -59,6 +62,7 @@ class Trainer:
         streams: RandomStreams,
         *,
         evaluate: Evaluate,
+        judgements: JudgementTable | None = None,
         folder: Path | None = None,
         progress: Callable[[EpochReport], None] | None = None,
         description: Mapping[str, Any] | None = None,
@@ -81,6 +85,7 @@ class Trainer:
         ):  # initial values come from the CPU, so they are the same everywhere
             model.generator = self._generator("model")
         self.rng = self._generator("negatives")
+        self.recognised = self._recognised(judgements)
         parameters = [p for module in (model, sampler) for p in module.parameters() if p.requires_grad]
         self.optimizer = torch.optim.Adam(parameters, lr=config.learning_rate, fused=True)
         self.drawn = DrawnNegatives(config.drawn_per_epoch)
@@ -182,12 +187,24 @@ class Trainer:
 
     def _train_step(self, epoch: int, batch: Batch) -> dict[str, Tensor]:
         self.optimizer.zero_grad(set_to_none=True)
+        if self.recognised is not None:
+            batch = self.recognised.extend(batch, self.rng)
         with self._precision():
             step = compute_step(self.model, self.sampler, self.config, batch, self.rng)
         torch.autograd.backward(torch.stack(list(step.losses.values())).sum())
         self.optimizer.step()
         self.drawn.add(epoch, batch, step)
         return step.losses
+
+    def _recognised(self, judgements: JudgementTable | None) -> RecognisedPositives | None:
+        if not self.config.recognised_share:
+            return None
+        if judgements is None or not len(judgements):
+            raise ConfigError(
+                f"training.recognised_share is {self.config.recognised_share:g}, and there are no judgements to "
+                "draw positives from. They come from the stage `judge` of `hnlmrec run`; or set it to 0."
+            )
+        return RecognisedPositives(judgements, self.config, self.device)
 
     def _precision(self) -> AbstractContextManager[Any]:
         return torch.autocast("cuda", torch.bfloat16) if self.config.mixed_precision else nullcontext()

@@ -1,0 +1,122 @@
+"""What a judge weighs: scores of a user and all items, from behaviour, from texts, and from the tuned LLM."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from hnlmrec.data.embeddings import EmbeddingTable
+from hnlmrec.data.interactions import InteractionDataset, Numbers
+from hnlmrec.models.ease import EASEConfig, ease_weights
+from hnlmrec.models.recommender import check_square_memory
+
+Scores = npt.NDArray[np.float32]
+
+
+class Evidence(Protocol):
+    """One source of scores. What it learns, it learns in `fit`, from the train split that it is given alone."""
+
+    name: str
+
+    def fit(self, dataset: InteractionDataset) -> None:
+        """Read the train split."""
+        ...
+
+    def scores(self, users: Numbers) -> Scores:
+        """Return float32 [B, n_items]."""
+        ...
+
+
+class ItemItemEvidence:
+    """The sum over the user's train items h of weight(h, j)."""
+
+    name: str
+
+    def fit(self, dataset: InteractionDataset) -> None:
+        """Read the train split, and make the weights [n_items, n_items]."""
+        self._train = dataset.train.to_scipy()
+        self._weights = self.weights(dataset)
+
+    def weights(self, dataset: InteractionDataset) -> Scores:
+        """Return float32 [n_items, n_items]."""
+        raise NotImplementedError
+
+    def scores(self, users: Numbers) -> Scores:
+        """Return float32 [B, n_items]."""
+        return np.asarray(self._train[users] @ self._weights, dtype=np.float32)
+
+
+class EASEEvidence(ItemItemEvidence):
+    """EASE's score: behaviour alone (Steck, 2019)."""
+
+    name = "ease"
+
+    def __init__(self, config: EASEConfig) -> None:
+        self.config = config
+
+    def weights(self, dataset: InteractionDataset) -> Scores:
+        """Solve for the weights; see `ease_weights`."""
+        return ease_weights(dataset, self.config).astype(np.float32)
+
+
+class TextEvidence(ItemItemEvidence):
+    """The sum over the user's train items of max(cosine, 0)^power between their texts and the item's.
+
+    Args:
+        item_vectors: text vectors by item id; an item without one has no text score.
+        power: above 1, near texts count and merely related ones hardly do.
+        memory_limit_gib: see `check_square_memory`.
+    """
+
+    name = "text"
+
+    def __init__(self, item_vectors: EmbeddingTable, power: float, memory_limit_gib: float) -> None:
+        self.item_vectors, self.power, self.memory_limit_gib = item_vectors, power, memory_limit_gib
+
+    def weights(self, dataset: InteractionDataset) -> Scores:
+        """Return the cosines to that power, zero on the diagonal."""
+        check_square_memory(dataset.n_items, 1, self.memory_limit_gib, "text evidence")
+        unit = unit_rows(self.item_vectors.rows(dataset.items.all_ids)[0])
+        cosines = np.maximum(unit @ unit.T, 0.0, dtype=np.float32)
+        np.power(cosines, np.float32(self.power), out=cosines)
+        np.fill_diagonal(cosines, 0.0)
+        return cosines
+
+
+class DotEvidence:
+    """The product of a user's and an item's vector, as somebody else has made them: a CF model, or the tuned LLM.
+
+    A user or item without a vector scores zero. Nothing is fitted here; the maker must not have seen what the
+    judge is fitted and measured on.
+
+    Args:
+        name: of this evidence, in reports.
+        users: by user id.
+        items: by item id, of the same size.
+        cosine: compare directions alone.
+    """
+
+    def __init__(self, name: str, users: EmbeddingTable, items: EmbeddingTable, *, cosine: bool) -> None:
+        self.name, self.cosine = name, cosine
+        self._tables = users, items
+
+    def fit(self, dataset: InteractionDataset) -> None:
+        """Put the vectors into the order of the numbers."""
+        users, items = self._tables
+        parts: list[npt.NDArray[Any]] = [
+            users.rows(dataset.users.all_ids)[0],
+            items.rows(dataset.items.all_ids)[0],
+        ]
+        self._users, self._items = map(unit_rows, parts) if self.cosine else parts
+
+    def scores(self, users: Numbers) -> Scores:
+        """Return float32 [B, n_items]."""
+        return np.asarray(self._users[users] @ self._items.T, dtype=np.float32)
+
+
+def unit_rows(vectors: npt.NDArray[Any]) -> Scores:
+    """Return the rows scaled to length 1; rows of zeros stay."""
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.maximum(norms, np.finfo(np.float32).tiny), dtype=np.float32)

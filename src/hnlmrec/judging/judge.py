@@ -1,0 +1,211 @@
+"""A judge of unobserved pairs: evidence weighed by logistic regression, calibrated on held-out positives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from hnlmrec.config import runtime
+from hnlmrec.data.interactions import InteractionDataset, Numbers
+from hnlmrec.data.judgements import JudgementTable
+from hnlmrec.judging.calibration import (
+    Doubles,
+    IsotonicCalibration,
+    LogisticRegression,
+    area_under_curve,
+    brier_score,
+    calibration_bins,
+)
+from hnlmrec.judging.evidence import Evidence
+from hnlmrec.models.ease import EASEConfig
+from hnlmrec.rng import RandomStreams
+
+_CHUNK = 512  # users scored at once
+JudgeName = Literal["ease_text", "llm"]
+
+
+class JudgeConfig(EASEConfig):
+    """How p(the user would have liked the item) is estimated, and what is kept of it."""
+
+    name: JudgeName = "ease_text"
+    """`ease_text`: EASE and the texts' cosines; `llm`: these, the tuned LLM's preference and the CF model."""
+    text_power: float = Field(3.0, gt=0)
+    """Exponent of the text cosines."""
+    holdout: float = Field(0.1, gt=0, lt=1)
+    """Share of train that is held out to fit the weights and to calibrate; half of its users are for measuring."""
+    fitting_users: int = Field(6_000, ge=10)
+    """Users drawn for fitting and measuring."""
+    hard_candidates: int = Field(100, ge=1)
+    """Unobserved items of each of them that the strongest evidence ranks highest; each enters the fit."""
+    uniform_candidates: int = Field(100, ge=1)
+    """Other unobserved items of each, drawn uniformly, each of which stands for many."""
+    top: int = Field(100, ge=1)
+    """Unobserved items kept of each user; the others count as unlikely."""
+    chunk_size: int = runtime(_CHUNK, ge=1)
+    """Users scored at once."""
+
+
+@dataclass(frozen=True)
+class JudgeReport:
+    """How good a judge is on held-out positives of users that it was not fitted on.
+
+    Attributes:
+        name: of the judge, or of a single evidence.
+        auc_uniform: P(a held-out positive scores above a uniform unobserved item of the same users).
+        auc_hard: the same among the items that the strongest evidence ranks highest, positives and others: the
+            hard negatives that a judge has to tell from false ones.
+        brier: mean squared error of the probabilities over all pairs; None for a single evidence.
+        bins: see `calibration_bins`.
+    """
+
+    name: str
+    auc_uniform: float
+    auc_hard: float
+    brier: float | None
+    bins: list[dict[str, float]]
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """Pairs of the users in a sample: what the evidence says, whether they were held out, and their importance."""
+
+    features: npt.NDArray[Any]  # [n, 2 f]
+    outcomes: npt.NDArray[np.bool_]  # [n]
+    importance: Doubles  # [n], pairs of the population that a row stands for
+    is_hard: npt.NDArray[np.bool_]  # [n], among the strongest evidence's highest
+    users: Numbers  # [n]
+
+
+class Judge:
+    """p(false negative | u, j) = calibrated logistic regression over the evidence.
+
+    Each evidence enters as it is and on a logarithmic scale, since scores are heavy-tailed. The regression is
+    fitted on an inner train split against the part held out of it: a sample of the users, of each the held-out
+    positives, the items that the strongest evidence ranks highest, and uniform others that stand for the rest
+    (weights are the inverse of the chance to be drawn, so probabilities are those of the population). `judge` then
+    applies it
+    to evidence made from the whole train split. The probability is that of being among the held-out pairs: with a
+    tenth of train held out, it tells order and odds, not the share of all items that a user would ever like.
+
+    Args:
+        config: see `JudgeConfig`.
+        evidence: what is weighed; the first is the strongest.
+    """
+
+    def __init__(self, config: JudgeConfig, evidence: Sequence[Evidence]) -> None:
+        self.config, self.evidence = config, tuple(evidence)
+
+    def fit(self, inner: InteractionDataset, streams: RandomStreams) -> list[JudgeReport]:
+        """Learn the weights and the calibration; measure the judge and each single evidence.
+
+        Args:
+            inner: its train split makes the evidence, its valid split holds the positives held out of train.
+            streams: the stream "judge/sample" decides which pairs are drawn.
+        """
+        for source in self.evidence:
+            source.fit(inner)
+        rng = streams.generator("judge/sample")
+        users = np.flatnonzero(inner.valid.degrees)
+        users = np.sort(rng.permutation(users)[: self.config.fitting_users])
+        self._scales = self._typical_sizes(users)
+        sample = self._draw(inner, users, rng)
+        fitted = rng.random(inner.n_users)[sample.users] < 0.5
+        self.regression = LogisticRegression.fit(
+            sample.features[fitted], sample.outcomes[fitted], sample.importance[fitted]
+        )
+        logits = self.regression.logits(sample.features)
+        self.calibration = IsotonicCalibration.fit(
+            logits[fitted], sample.outcomes[fitted], sample.importance[fitted]
+        )
+        return self._reports(sample, logits, ~fitted)
+
+    def judge(self, dataset: InteractionDataset) -> JudgementTable:
+        """Make the evidence anew from the whole train split, and list each user's likeliest unobserved items."""
+        for source in self.evidence:
+            source.fit(dataset)
+        parts: list[tuple[Numbers, Numbers, Doubles]] = []
+        for users, features in self._features(np.arange(dataset.n_users)):
+            logits = self.regression.logits(features)
+            _hide_train(logits, dataset, users)
+            top = min(self.config.top, logits.shape[1])
+            items = np.argpartition(-logits, top - 1, axis=1)[:, :top]
+            values = np.take_along_axis(logits, items, axis=1)
+            kept = np.isfinite(values)
+            parts.append((np.repeat(users, top).reshape(items.shape)[kept], items[kept], values[kept]))
+        users, items, values = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        probabilities = self.calibration(values).astype(np.float32)
+        table = JudgementTable(users, items.astype(np.int64), probabilities, values.astype(np.float32))
+        return table.best(self.config.top)
+
+    def weights(self) -> dict[str, float]:
+        """Return the regression's weights by evidence, on standardised features."""
+        names = [name for source in self.evidence for name in (source.name, f"log {source.name}")]
+        return dict(zip(names, self.regression.weights.tolist(), strict=True))
+
+    def _features(self, users: Numbers) -> Iterator[tuple[Numbers, npt.NDArray[np.float32]]]:
+        """Yield (users [B], features [B, n_items, 2 f])."""
+        for start in range(0, len(users), self.config.chunk_size):
+            chunk = users[start : start + self.config.chunk_size]
+            yield chunk, self._transformed([source.scores(chunk) for source in self.evidence])
+
+    def _transformed(self, scores: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
+        columns = []
+        for values, scale in zip(scores, self._scales, strict=True):
+            columns += [values, np.sign(values) * np.log1p(np.abs(values) / scale)]
+        return np.stack(columns, axis=-1)
+
+    def _typical_sizes(self, users: Numbers) -> list[np.float32]:
+        """Return the scale of each evidence: the size that a score has where it says something."""
+        some = users[: self.config.chunk_size]
+        sizes = [np.quantile(np.abs(source.scores(some)), 0.9) for source in self.evidence]
+        return [np.float32(max(size, 1e-6)) for size in sizes]
+
+    def _draw(self, inner: InteractionDataset, users: Numbers, rng: np.random.Generator) -> _Sample:
+        parts = []
+        for chunk, features in self._features(users):
+            held = inner.valid.to_scipy()[chunk].toarray() > 0
+            strongest = features[:, :, 0].astype(np.float64)
+            _hide_train(strongest, inner, chunk)
+            free = np.isfinite(strongest)
+            n_hard = min(self.config.hard_candidates, strongest.shape[1])
+            hard = np.zeros_like(held)
+            np.put_along_axis(hard, np.argpartition(-strongest, n_hard - 1, axis=1)[:, :n_hard], True, axis=1)
+            hard &= free
+            rest = free & ~hard & ~held
+            share = np.minimum(1.0, self.config.uniform_candidates / np.maximum(rest.sum(axis=1), 1))
+            drawn = rest & (rng.random(rest.shape) < share[:, None])
+            rows, columns = np.nonzero(hard | held | drawn)
+            importance = np.where(drawn, 1 / share[:, None], 1.0)[rows, columns]
+            parts.append(
+                (features[rows, columns], held[rows, columns], importance, hard[rows, columns], chunk[rows])
+            )
+        return _Sample(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+    def _reports(self, sample: _Sample, logits: Doubles, rows: npt.NDArray[np.bool_]) -> list[JudgeReport]:
+        outcomes, importance, is_hard = sample.outcomes[rows], sample.importance[rows], sample.is_hard[rows]
+        probabilities = self.calibration(logits[rows])
+        brier = brier_score(probabilities, outcomes, importance)
+        bins = calibration_bins(probabilities, outcomes, importance)
+        scores = {self.config.name: logits[rows]}
+        scores |= {f"{s.name} alone": sample.features[rows, 2 * n] for n, s in enumerate(self.evidence)}
+        uniform = outcomes | ~is_hard
+        return [
+            JudgeReport(
+                name,
+                area_under_curve(values[uniform], outcomes[uniform]),
+                area_under_curve(values[is_hard], outcomes[is_hard]),
+                *((brier, bins) if name == self.config.name else (None, [])),
+            )
+            for name, values in scores.items()
+        ]
+
+
+def _hide_train(scores: Doubles, dataset: InteractionDataset, users: Numbers) -> None:
+    """Set the scores [B, n_items] of the users' train items to minus infinity."""
+    rows, columns = dataset.train.to_scipy()[users].nonzero()
+    scores[rows, columns] = -np.inf

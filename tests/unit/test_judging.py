@@ -1,0 +1,245 @@
+"""Judges: what they are fitted on, whether their probabilities hold, and what becomes of them in training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from hnlmrec.data.embeddings import EmbeddingTable
+from hnlmrec.data.interactions import InteractionDataset, Interactions, Vocabulary
+from hnlmrec.data.judgements import JudgementTable
+from hnlmrec.errors import ConfigError, DataError, UnknownIdError
+from hnlmrec.judging import DotEvidence, EASEEvidence, Judge, JudgeConfig, TextEvidence, hold_out_of_train
+from hnlmrec.judging.calibration import (
+    IsotonicCalibration,
+    LogisticRegression,
+    area_under_curve,
+    brier_score,
+    calibration_bins,
+)
+from hnlmrec.models.base import Batch, Embeddings
+from hnlmrec.negative_sampling import SAMPLERS, SamplerResources
+from hnlmrec.negative_sampling.candidates import CandidateConfig
+from hnlmrec.negative_sampling.risk import RiskLookup
+from hnlmrec.rng import RandomStreams
+from hnlmrec.training import TrainingConfig
+from hnlmrec.training.recognised import RecognisedPositives
+
+N_USERS, N_ITEMS, N_GROUPS = 120, 60, 4
+
+
+def grouped_dataset(*, held: int = 1) -> InteractionDataset:
+    """Users of group g like items of group g only; one item of each user is its test item."""
+    rng = np.random.default_rng(0)
+    users, items, tests = [], [], []
+    for user in range(N_USERS):
+        own = rng.permutation(np.arange(user % N_GROUPS, N_ITEMS, N_GROUPS))[:8]
+        users += [user] * (8 - held)
+        items += own[held:].tolist()
+        tests += own[:held].tolist()
+    return dataset(users, items, np.repeat(np.arange(N_USERS), held), tests)
+
+
+def dataset(users: object, items: object, test_users: object = (), test_items: object = ()) -> InteractionDataset:
+    def split(left: object, right: object) -> Interactions:
+        return Interactions.from_pairs(left, right, N_USERS, N_ITEMS)  # type: ignore[arg-type]
+
+    return InteractionDataset(
+        Vocabulary((f"u{n}" for n in range(N_USERS)), "user"),
+        Vocabulary((f"i{n}" for n in range(N_ITEMS)), "item"),
+        split(users, items),
+        split((), ()),
+        split(test_users, test_items),
+    )
+
+
+def item_texts(data: InteractionDataset) -> EmbeddingTable:
+    rng = np.random.default_rng(1)
+    groups = np.eye(N_GROUPS, 6, dtype=np.float32)[np.arange(N_ITEMS) % N_GROUPS]
+    return EmbeddingTable(data.items, groups + 0.3 * rng.standard_normal(groups.shape).astype(np.float32))
+
+
+def fitted_judge(data: InteractionDataset) -> tuple[Judge, list[float]]:
+    config = JudgeConfig(regularization=5.0, hard_candidates=20, uniform_candidates=20, top=10, chunk_size=50)
+    judge = Judge(config, [EASEEvidence(config), TextEvidence(item_texts(data), 3.0, 1.0)])
+    inner = hold_out_of_train(data, 0.2, RandomStreams(3))
+    reports = judge.fit(inner, RandomStreams(3))
+    assert [report.name for report in reports] == ["ease_text", "ease alone", "text alone"]
+    return judge, [report.auc_uniform for report in reports]
+
+
+def test_holding_out_splits_train_and_reads_nothing_else() -> None:
+    data = grouped_dataset()
+    inner = hold_out_of_train(data, 0.2, RandomStreams(3))
+    assert len(inner.train) + len(inner.valid) == len(data.train)
+    assert not inner.train.contains(inner.valid.users, inner.valid.indices).any()
+    assert data.train.contains(inner.valid.users, inner.valid.indices).all()
+    assert inner.train.degrees.min() >= 1
+    assert not len(inner.test)
+    assert 0.15 < len(inner.valid) / len(data.train) < 0.25
+    poisoned = InteractionDataset(data.users, data.items, data.train, data.test, data.valid)
+    again = hold_out_of_train(poisoned, 0.2, RandomStreams(3))
+    np.testing.assert_array_equal(again.valid.indices, inner.valid.indices)
+
+
+def test_nothing_to_hold_out_is_an_error() -> None:
+    with pytest.raises(DataError, match="two train items"):
+        hold_out_of_train(dataset([0, 1], [0, 1]), 0.5, RandomStreams(0))
+
+
+def test_logistic_regression_finds_weights_and_base_rate_of_the_population() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((60_000, 2))
+    y = rng.random(len(x)) < 1 / (1 + np.exp(-(1.5 * x[:, 0] - 0.7 * x[:, 1] - 3)))
+    kept = y | (rng.random(len(x)) < 0.1)  # a tenth of the negatives, each of which stands for ten
+    weights = np.where(y[kept], 1.0, 10.0)
+    found = LogisticRegression.fit(x[kept], y[kept], weights)
+    np.testing.assert_allclose(found.weights / found.scale, [1.5, -0.7], atol=0.1)
+    assert found.bias - found.mean @ (found.weights / found.scale) == pytest.approx(-3, abs=0.1)
+
+
+def test_calibration_is_monotone_and_keeps_the_share_of_positives() -> None:
+    rng = np.random.default_rng(0)
+    logits, weights = rng.standard_normal(5_000), rng.uniform(0.5, 2, 5_000)
+    outcomes = rng.random(5_000) < 1 / (1 + np.exp(-(2 * logits - 1)))  # the logits are off by both
+    calibration = IsotonicCalibration.fit(logits, outcomes, weights)
+    probabilities = calibration(logits)
+    assert (np.diff(calibration(np.linspace(-5, 5, 200))) >= 0).all()
+    raw = 1 / (1 + np.exp(-logits))
+    assert brier_score(probabilities, outcomes, weights) < brier_score(raw, outcomes, weights)
+    for line in calibration_bins(probabilities, outcomes, weights):
+        assert line["mean_probability"] == pytest.approx(line["share_positive"], abs=0.06)
+
+
+def test_area_under_curve() -> None:
+    outcomes = np.array([True, False, True, False])
+    assert area_under_curve(np.array([3.0, 1.0, 2.0, 0.0]), outcomes) == 1
+    assert area_under_curve(np.ones(4), outcomes) == 0.5
+    assert area_under_curve(np.array([0.0, 1.0, 2.0, 3.0]), outcomes) == 0.25
+    assert np.isnan(area_under_curve(np.ones(2), np.array([True, True])))
+
+
+def test_a_judge_finds_the_planted_false_negatives() -> None:
+    data = grouped_dataset()
+    judge, (auc, *_) = fitted_judge(data)
+    assert auc > 0.85
+    table = judge.judge(data)
+    assert not data.train.contains(table.users, table.items).any()
+    same_group = table.users % N_GROUPS == table.items % N_GROUPS
+    assert table.probabilities[same_group].mean() > 3 * table.probabilities[~same_group].mean()
+    assert np.bincount(table.users, minlength=N_USERS).max() <= 10
+    found = JudgementTable(table.users, table.items, table.probabilities, table.scores).best(8)
+    hits = np.isin(
+        data.test.users.astype(np.int64) * N_ITEMS + data.test.indices, found.users * N_ITEMS + found.items
+    )
+    assert hits.mean() > 0.9  # 8 of the 8 free items of the user's group; chance is 8 of 53
+
+
+def test_a_judge_never_reads_validation_or_test() -> None:
+    data = grouped_dataset()
+    rng = np.random.default_rng(5)
+    poison = Interactions.from_pairs(
+        rng.integers(N_USERS, size=500), rng.integers(N_ITEMS, size=500), N_USERS, N_ITEMS
+    )
+    poisoned = InteractionDataset(data.users, data.items, data.train, poison, poison)
+    one, other = (fitted_judge(d)[0].judge(d) for d in (data, poisoned))
+    np.testing.assert_array_equal(one.items, other.items)
+    np.testing.assert_array_equal(one.scores, other.scores)
+
+
+def test_evidence_of_ready_vectors_counts_unknown_ids_as_zero() -> None:
+    data = grouped_dataset()
+    users = EmbeddingTable(Vocabulary(["u1"], "user"), np.array([[1.0, 2.0]], dtype=np.float32))
+    items = EmbeddingTable(Vocabulary(["i3"], "item"), np.array([[3.0, 4.0]], dtype=np.float32))
+    evidence = DotEvidence("cf", users, items, cosine=False)
+    evidence.fit(data)
+    scores = evidence.scores(np.array([0, 1]))
+    assert scores[1, 3] == 11
+    assert np.count_nonzero(scores) == 1
+
+
+def some_judgements() -> JudgementTable:
+    return JudgementTable(
+        np.array([0, 0, 0, 1]),
+        np.array([5, 4, 6, 9]),
+        np.array([0.2, 0.9, 0.9, 0.5], dtype=np.float32),
+        np.array([1.0, 2.0, 3.0, 1.0], dtype=np.float32),
+    )
+
+
+def test_judgements_are_kept_by_id(tmp_path: Path) -> None:
+    data = dataset([0], [1])
+    some_judgements().save(tmp_path, data)
+    table = JudgementTable.load(tmp_path, data)
+    assert table.items.tolist() == [5, 4, 6, 9]
+    assert table.best(2).items.tolist() == [6, 4, 9]
+    with pytest.raises(DataError, match="train split"):
+        JudgementTable.load(tmp_path, dataset([0], [5]))
+
+
+def test_judgements_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
+    data = dataset([0], [1])
+    frame = pl.DataFrame({"user_id": ["u0"], "item_id": ["i2"], "probability": [1.5]})
+    frame.write_parquet(tmp_path / "judgements.parquet")
+    with pytest.raises(DataError, match=r"1\.5"):
+        JudgementTable.load(tmp_path, data)
+    frame.with_columns(user_id=pl.lit("nobody")).write_parquet(tmp_path / "judgements.parquet")
+    with pytest.raises(UnknownIdError, match="nobody"):
+        JudgementTable.load(tmp_path, data)
+
+
+def test_the_risk_of_an_unlisted_pair_is_zero() -> None:
+    risk = RiskLookup(some_judgements(), N_ITEMS)
+    items = torch.tensor([[[4, 5], [7, 9]], [[9, 4], [59, 0]]])
+    expected = torch.tensor([[[0.9, 0.2], [0, 0]], [[0.5, 0], [0, 0]]])
+    torch.testing.assert_close(risk.at(torch.tensor([0, 1]), items), expected)
+    nothing = JudgementTable(*(np.zeros(0, dtype=t) for t in (np.int64, np.int64, np.float32, np.float32)))
+    assert not RiskLookup(nothing, N_ITEMS).at(torch.tensor([0]), torch.tensor([[1]])).any()
+
+
+guarded = [name for name, sampler in SAMPLERS.items() if issubclass(sampler.Config, CandidateConfig)]
+
+
+@pytest.mark.parametrize("name", guarded)
+def test_a_guard_keeps_risky_candidates_out(name: str) -> None:
+    data = grouped_dataset()
+    rng = np.random.default_rng(2)
+    risky = np.arange(0, N_ITEMS, 2)
+    users, items = (a.ravel() for a in np.meshgrid(np.arange(N_USERS), risky, indexing="ij"))
+    free = ~data.train.contains(users, items)
+    users, items = users[free], items[free]
+    ones = np.ones(len(users), dtype=np.float32)
+    table = JudgementTable(users, items, ones, ones)
+    embeddings = Embeddings(
+        *(torch.from_numpy(rng.standard_normal((n, 8)).astype(np.float32)) for n in (N_USERS, N_ITEMS))
+    )
+    batch = torch.arange(N_USERS)
+    shares = []
+    for penalty in (0.0, 1e4):
+        config = SAMPLERS[name].Config(
+            n_candidates=16, risk_penalty=penalty, **({"n_top": 1} if name == "dns_mn" else {})
+        )
+        sampler = SAMPLERS[name].build(SamplerResources(data, embedding_size=8, judgements=table), config)
+        drawn = sampler.sample(batch, torch.zeros_like(batch), embeddings, torch.Generator().manual_seed(0))
+        assert drawn.items is not None
+        shares.append((drawn.items % 2 == 0).float().mean())
+    assert shares[0] > 0.3
+    assert shares[1] < 0.01
+    with pytest.raises(ConfigError, match="judgements"):
+        SAMPLERS[name].build(SamplerResources(data, embedding_size=8), config)
+
+
+def test_recognised_positives_make_up_their_share() -> None:
+    config = TrainingConfig(recognised_share=0.25, recognised_per_user=2, recognised_weighting="probability")
+    recognised = RecognisedPositives(some_judgements(), config, torch.device("cpu"))
+    batch = Batch(torch.full((3000,), 7), torch.full((3000,), 8))
+    extended = recognised.extend(batch, torch.Generator().manual_seed(0))
+    assert len(extended.users) == 4000
+    assert (extended.users[:3000] == 7).all()
+    pairs = list(zip(extended.users[3000:].tolist(), extended.positives[3000:].tolist(), strict=True))
+    assert set(pairs) == {(0, 4), (0, 6), (1, 9)}  # (0, 5) is the third of its user
+    assert pairs.count((1, 9)) / 1000 == pytest.approx(0.5 / 2.3, abs=0.05)
