@@ -111,7 +111,7 @@ def write_result(folder, rng, base, gain, rate=None):
 
 def write_drawn(folder, dataset, *, rng, gain, rate, generated):
     """Two epochs of draws outside train, of which a share `rate` are held-out positives; no items for rate 0."""
-    n = 2000
+    n = 600
     users = rng.integers(dataset.n_users, size=n)
     negatives = np.full(n, -1)
     if rate:
@@ -153,7 +153,7 @@ def write_experiment(root, label, gain, *, dataset, rng, base, select_on, fhns):
     write_drawn(train, dataset, rng=rng, gain=gain, rate=30 * fhns, generated=label.startswith("semantic"))
     for name, ids in (("users", dataset.users), ("items", dataset.items)):
         EmbeddingTable(ids, rng.standard_normal((len(ids), 8)).astype(np.float32)).save(train, name)
-    rate = {"drawn": fhns, "uniform": 0.002, "ratio": fhns / 0.002, "pairs": 2000}
+    rate = {"drawn": fhns, "uniform": 0.002, "ratio": fhns / 0.002, "pairs": 600}
     if not fhns:  # the negatives stand for no item
         rate = {"drawn": None, "uniform": None, "ratio": None, "pairs": 0}
     write_result(root / "evaluate" / label, rng, base, gain, rate)

@@ -126,5 +126,5 @@ def test_missing_and_broken_files_are_named(tmp_path):
 
 
 def test_no_torch_is_loaded():
-    code = "import sys, hnlmrec.reporting; assert not {'torch', 'matplotlib'} & set(sys.modules)"
+    code = "import sys, hnlmrec.reporting.audit; assert not {'torch', 'matplotlib'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
