@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import torch
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaModel, PreTrainedTokenizerFast
 
 from hnlmrec.data.interactions import Interactions
-from hnlmrec.finetuning import EncoderInputs, EncoderSettings, FinetuningTexts, TextsConfig, Triplets
+from hnlmrec.finetuning import (
+    EncoderInputs,
+    EncoderSettings,
+    EncoderTemplates,
+    FinetuningTexts,
+    TextsConfig,
+    Triplets,
+)
 from hnlmrec.finetuning.base_model import seeded
 
 CHARACTERS = [chr(code) for code in range(32, 127)] + ["…", "‹", "›"]
 N_USERS, N_ITEMS, SIZE = 8, 12, 6
+SHORT = EncoderTemplates(
+    hard_negative="{user_cf}<{user}>{item_cf}<{item}>!", preference="{user_cf}<{user}>?", item="{item_cf}<{item}>."
+)
 
 
 def tiny_model(folder: Path, *, n_layers: int = 2) -> Path:
@@ -39,7 +47,9 @@ def tiny_model(folder: Path, *, n_layers: int = 2) -> Path:
 
 
 def settings(folder: Path, **changes) -> EncoderSettings:
-    return EncoderSettings(base_model=str(folder), lora_rank=4, lora_alpha=8, **changes)
+    return EncoderSettings(
+        **{"base_model": str(folder), "templates": SHORT, "lora_rank": 4, "lora_alpha": 8, **changes}
+    )
 
 
 def train_split(extra=()) -> Interactions:
@@ -63,8 +73,3 @@ def planted_triplets(held_out=()) -> Triplets:
     train = train_split()
     users, positives = train.users.astype(np.int32), train.indices.astype(np.int32)
     return Triplets(users, positives, ((positives + 3) % N_ITEMS).astype(np.int32), np.isin(users, held_out))
-
-
-@lru_cache(maxsize=1)
-def threads() -> None:
-    torch.set_num_threads(1)

@@ -39,10 +39,8 @@ def info_nce(similarity: Tensor, targets: Tensor, weights: Tensor, temperature: 
     Not in the paper. Arguments as for `pairwise_logistic`.
     """
     positive = similarity.gather(1, targets[:, None])  # [B, 1]
-    negatives = similarity / temperature + torch.log(weights)  # log 0 = -inf: no negative
-    return torch.logsumexp(torch.cat([positive / temperature, negatives], dim=1), dim=1) - (
-        positive[:, 0] / temperature
-    )
+    gaps = (similarity - positive) / temperature + torch.log(weights)  # log 0 = -inf: no negative
+    return torch.logsumexp(torch.cat([torch.zeros_like(positive), gaps], dim=1), dim=1)
 
 
 LOSSES: dict[str, ContrastiveLoss] = {"pairwise_logistic": pairwise_logistic, "info_nce": info_nce}
