@@ -55,7 +55,7 @@ def runs() -> list[tuple[str, str, dict[str, float]]]:
     dens = {"toy": {"gamma": 0.4, "warmup_epochs": 50}, "baby": {"gamma": 1.0, "warmup_epochs": 100}}
     first: list[tuple[str, str, dict[str, float]]] = []
     for data, n in (("toy", 8), ("baby", 4)):
-        first += [(data, "dns", *candidates(n)), (data, "dens", *candidates(n, **dens[data]))]
+        first += [(data, "dens", *candidates(n, **dens[data])), (data, "dns", *candidates(n))]
         first += [(data, "mixgcf", *candidates(n)), (data, "uniform", {})]
     grid: list[tuple[str, str, dict[str, float]]] = []
     for data in ("baby", "toy"):

@@ -150,7 +150,8 @@ def test_dens_chooses_by_the_gated_factors(monkeypatch: pytest.MonkeyPatch) -> N
     gates = {name: value.detach().numpy() for name, value in sampler.named_parameters()}
 
     def gate(name: str, own: np.ndarray, context: np.ndarray) -> np.ndarray:
-        logits = own @ gates[f"{name}.own"].T + context @ gates[f"{name}.context"].T + gates[f"{name}.bias"]
+        logits = own @ gates[f"{name}.own"].T + gates[f"{name}.own_bias"]
+        logits = logits + context @ gates[f"{name}.context"].T + gates[f"{name}.context_bias"]
         return 1 / (1 + np.exp(-logits))
 
     relevant = gate("positive_gate", item[positives], user) * item[positives]

@@ -37,8 +37,8 @@ class DENSConfig(CandidateConfig):
 class DENSSampler(CandidateSampler):
     """Factor-aware choice, layer by layer.
 
-    Positive gate g_i = sigmoid(W_i e_i + W_u e_u + b), relevant factors r_i = g_i * e_i; candidate gate
-    g_j = sigmoid(W_n e_j + W_p r_i + b), r_j = g_j * e_j. For each layer the candidate with the largest
+    Positive gate g_i = sigmoid(W_i e_i + b_i + W_u e_u + b_u), relevant factors r_i = g_i * e_i; candidate gate
+    g_j = sigmoid(W_n e_j + b_n + W_p r_i + b_p), r_j = g_j * e_j. For each layer the candidate with the largest
     e_u . [(1 - min(1, t / T0)) e_j - r_j], t the epoch; the negative is the mean over the layers. Gates and choice
     take the user's vector of the same layer (as in the authors' code), not the pooled one that MixGCF takes.
 
@@ -132,7 +132,11 @@ class DENSNegatives(Negatives):
 
 
 class _Gate(nn.Module):
-    """sigmoid(W x + V context + b): the share of each factor of x that is relevant in this context."""
+    """sigmoid(W x + b + V context + c): the share of each factor of x that is relevant in this context.
+
+    Two biases, as in the authors' code, are not the same as one: Adam moves each by its own step, so together they
+    go twice as far, and while the embeddings are small the gates are little else than their biases.
+    """
 
     def __init__(self, size: int, generator: torch.Generator) -> None:
         super().__init__()
@@ -140,8 +144,10 @@ class _Gate(nn.Module):
         self.own, self.context = (
             nn.Parameter(torch.empty(size, size).uniform_(-bound, bound, generator=generator)) for _ in range(2)
         )
-        self.bias = nn.Parameter(torch.zeros(size))
+        self.own_bias, self.context_bias = (
+            nn.Parameter(torch.empty(size).uniform_(-bound, bound, generator=generator)) for _ in range(2)
+        )
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        own = functional.linear(x, self.own, self.bias)
-        return torch.sigmoid(own + functional.linear(context, self.context))
+        own = functional.linear(x, self.own, self.own_bias)
+        return torch.sigmoid(own + functional.linear(context, self.context, self.context_bias))
