@@ -47,6 +47,7 @@ samplers = [{{ name = "uniform" }}, {{ name = "noise" }}]
 recommenders = [{{ name = "popularity" }}, {{ name = "ease_text" }}]
 """
 CALLS = 24 + 30 + 2 * 30  # items, users, two negatives a user
+ALONE = ("compare.initialisations=[]", "compare.samplers=[]", "compare.recommenders=[]")
 
 
 @pytest.fixture
@@ -117,7 +118,8 @@ def test_no_prompt_changes_with_what_is_held_out(cli: Cli, config: Path, data: P
 
 def test_broken_replies_are_recorded_and_cost_their_rows_only(cli: Cli, config: Path) -> None:
     with chat_server(broken=frozenset(range(1, 7))) as server:
-        outcome = cli("run", config, f"llm.base_url={server.url}", "llm.concurrency=1", "--json")
+        options = ("llm.concurrency=1", *ALONE, "--json")
+        outcome = cli("run", config, f"llm.base_url={server.url}", *options)
     assert outcome.status == 0, outcome.stderr
     result = outcome.json
     assert result["llm"]["failures"] == 3  # three rows, each with one attempt at a repair
