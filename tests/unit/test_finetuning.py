@@ -53,6 +53,8 @@ CONFIG = {
     "warmup_share": 0.0,
 }
 
+NONE = np.zeros(0, np.int64)
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
@@ -107,20 +109,24 @@ def test_who_is_whose_negative():
     train = Interactions.from_pairs([0, 0, 1, 2], [0, 1, 1, 2], 3, 6)
     columns = (np.array(values, np.int32) for values in ([0, 1, 2], [0, 1, 2], [4, 2, 5]))
     triplets = Triplets(*columns, np.zeros(3, bool))
-    batch = contrastive_batch(triplets, np.zeros(3, bool), train)
+    batch = contrastive_batch(triplets, np.zeros(3, bool), train, NONE)
     assert batch.items.tolist() == [0, 1, 2, 4, 5]
     assert batch.items[batch.targets].tolist() == [4, 2, 5]  # the hard items
     # The interacted items of the batch; for user 1 not item 2, which is that user's own positive document.
     assert batch.weights.tolist() == [[1, 1, 1, 0, 0], [1, 1, 0, 0, 0], [1, 1, 1, 0, 0]]
     assert batch.queries[0] == hard_negative_prompt(0, 0)
-    batch = contrastive_batch(triplets, np.ones(3, bool), train)
+    batch = contrastive_batch(triplets, np.ones(3, bool), train, NONE)
     assert batch.items[batch.targets].tolist() == [0, 1, 2]  # the interacted items
     # All items of the batch, item 2 twice, but for those of train(u): 0 and 1 of user 0, 1 of user 1, 2 of user 2.
     assert batch.weights.tolist() == [[0, 0, 2, 1, 1], [1, 0, 2, 1, 1], [1, 1, 0, 1, 1]]
     assert batch.queries[0] == preference_prompt(0, hidden=0)
-    mixed = contrastive_batch(triplets, np.array([True, False, False]), train)
+    mixed = contrastive_batch(triplets, np.array([True, False, False]), train, NONE)
     assert [query.kind for query in mixed.queries] == ["preference", "hard_negative", "hard_negative"]
     assert mixed.items[mixed.targets].tolist() == [0, 2, 5]
+    wider = contrastive_batch(triplets, np.array([True, False, False]), train, np.array([3, 1, 3]))
+    assert wider.items.tolist() == [0, 1, 2, 3, 4, 5]
+    # User 0 has item 1; the hard-negative task knows no random items.
+    assert wider.weights.tolist() == [[0, 0, 2, 2, 1, 1], [1, 1, 0, 0, 0, 0], [1, 1, 1, 0, 0, 0]]
 
 
 def test_batches_of_an_epoch_are_of_like_length():
@@ -236,6 +242,21 @@ def test_a_run_leaves_the_global_generator_alone_and_repeats_itself(model, input
         run(make(model, inputs), inputs, tmp_path / name, max_steps=2)
     assert torch.equal(torch.get_rng_state(), before)
     assert losses(tmp_path / "one") == losses(tmp_path / "two")
+
+
+def test_gradient_checkpointing_changes_no_loss(model, inputs, tmp_path):
+    for flag in (False, True):
+        run(make(model, inputs), inputs, tmp_path / str(flag), max_steps=3, gradient_checkpointing=flag)
+    np.testing.assert_allclose(losses(tmp_path / "True"), losses(tmp_path / "False"), rtol=1e-4)
+
+
+def test_random_negatives_and_bfloat16_can_be_trained_with(model, inputs, tmp_path):
+    config = settings(model, documents="cf")
+    encoder = CollaborativeEncoder(config, CFShape.of(inputs), seed=1, device="cpu", precision="bfloat16")
+    run(encoder, inputs, tmp_path, preference_share=1.0, n_random=5, epochs=10)
+    curve = losses(tmp_path)
+    assert np.mean(curve[-4:]) < np.mean(curve[:4])
+    assert "hard_negative" not in json.loads((tmp_path / "losses.jsonl").read_text().splitlines()[0])
 
 
 def test_bad_runs_are_told(model, inputs, tmp_path):

@@ -174,10 +174,18 @@ def test_nothing_held_out_can_reach_a_triplet(tmp_path, inputs, strategy):
     assert files[0] == files[1]
 
 
-def test_pairs_outside_train_are_refused(inputs):
-    held_out = Interactions.from_pairs(*np.nonzero(~_matrix(inputs.train)), N_USERS, N_ITEMS)
-    with pytest.raises(DataError, match="pairs are not in the train split"):
-        TripletInputs(inputs.train, inputs.users, inputs.items, pairs=held_out)
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_pairs_held_out_of_train_are_no_hard_items(inputs, strategy):
+    part = np.arange(len(inputs.train)) % 3 == 0
+    inner, pairs = (
+        Interactions.from_pairs(inputs.train.users[here], inputs.train.indices[here], N_USERS, N_ITEMS)
+        for here in (~part, part)
+    )
+    some = TripletInputs(inner, inputs.users, inputs.items, inputs.item_texts, inputs.generated, pairs)
+    triplets = build(some, strategy, max_pairs_per_user=None)
+    assert len(triplets) == len(pairs)
+    assert pairs.contains(triplets.users, triplets.positives).all()
+    assert not inputs.train.contains(triplets.users, triplets.hard).any()
 
 
 def test_a_file_gives_back_the_same_triplets(tmp_path, inputs):
@@ -196,6 +204,8 @@ def test_missing_tables_and_wrong_sizes_are_told(inputs):
             build(bare, strategy)
     with pytest.raises(DataError, match="the CF vectors are of 30 and 39"):
         TripletInputs(inputs.train, inputs.users, inputs.items[1:])
+    with pytest.raises(DataError, match="the pairs are of 2 users and 3 items"):
+        TripletInputs(inputs.train, inputs.users, inputs.items, pairs=Interactions.from_pairs([0], [1], 2, 3))
     with pytest.raises(DataError, match="39 have text vectors"):
         TripletInputs(inputs.train, inputs.users, inputs.items, inputs.item_texts[1:])
     with pytest.raises(ValueError, match="must be larger than rank_from"):

@@ -58,7 +58,7 @@ def epoch_batches(
 
 
 def contrastive_batch(
-    triplets: Triplets, is_preference: npt.NDArray[np.bool_], train: Interactions
+    triplets: Triplets, is_preference: npt.NDArray[np.bool_], observed: Interactions, random_items: Numbers
 ) -> ContrastiveBatch:
     """Put the triplets of a batch together.
 
@@ -66,22 +66,24 @@ def contrastive_batch(
     the whole batch, as in the paper, but for j itself where another user interacted with it.
 
     Task `preference`, query u with i left out of the history: the positive is i, the negatives are all items of
-    the batch outside train(u), the hard item j among them. An in-batch item that is in train(u) would be a false
-    negative, and is masked.
+    the batch that u has not, the hard item j and the random items among them. An in-batch item that u
+    has would be a false negative, and is masked. Interacted items of other users are popular ones, so a judge
+    that has no other negatives learns to think little of what is popular; the random items set that right.
 
     Args:
         triplets: B rows.
         is_preference: bool [B], the task of each.
-        train: the train split.
+        observed: all pairs that are known to be interactions.
+        random_items: int64 [r], drawn uniformly.
     """
     users = triplets.users.astype(np.int64)
-    both = np.concatenate([triplets.positives, triplets.hard]).astype(np.int64)
+    both = np.concatenate([triplets.positives, triplets.hard, random_items]).astype(np.int64)
     items, places = np.unique(both, return_inverse=True)
     n = len(triplets)
-    targets = np.where(is_preference, places[:n], places[n:])
+    targets = np.where(is_preference, places[:n], places[n : 2 * n])
     interacted = np.bincount(places[:n], minlength=len(items)).astype(np.float32)
     everything = np.bincount(places, minlength=len(items)).astype(np.float32)
-    allowed = ~train.contains(users[:, None], items[None, :])
+    allowed = ~observed.contains(users[:, None], items[None, :])
     weights = np.where(is_preference[:, None], everything * allowed, interacted)
     weights[np.arange(n), targets] = 0.0
     queries = [

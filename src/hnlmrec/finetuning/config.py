@@ -19,6 +19,9 @@ class FinetuningConfig(Config):
     preference_share: float = Field(0.0, ge=0, le=1)
     """Part of the triplets that serves the preference task (which items would the user choose?), drawn anew in
     each epoch; the others serve the hard-negative task. 0 is the objective of the paper."""
+    n_random: int = Field(0, ge=0)
+    """Random items of each batch that are further negatives of the preference task. With documents = "cf" they
+    cost next to nothing."""
     anchor_weight: float = Field(0.1, ge=0)
     """Weight of 1 - cosine between an encoded item and its CF vector, which makes the output a part of the CF
     space; 0 leaves it out. Nothing to do with documents = "cf"."""

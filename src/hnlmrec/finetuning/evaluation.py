@@ -16,7 +16,7 @@ from hnlmrec.finetuning.inputs import (
     preference_prompt,
 )
 from hnlmrec.finetuning.triplets import Triplets, TripletsConfig
-from hnlmrec.finetuning.triplets.base import TripletInputs
+from hnlmrec.finetuning.triplets.base import TripletInputs, joined
 from hnlmrec.finetuning.triplets.random_items import random_items
 
 Doubles = npt.NDArray[np.float64]
@@ -36,7 +36,7 @@ def evaluate_triplets(
         encoder: in any state.
         triplets: n rows.
         inputs: texts and CF vectors.
-        random: int64 [n], an item outside train(u) for each row; see `random_negatives`.
+        random: int64 [n], an item that the user has not for each row; see `random_negatives`.
         batch_size: prompts encoded at once.
 
     Returns:
@@ -71,8 +71,8 @@ def evaluate_triplets(
 def random_negatives(
     triplets: Triplets, train: Interactions, inputs: EncoderInputs, rng: np.random.Generator
 ) -> npt.NDArray[np.int64]:
-    """Return an item outside train(u) for each triplet, int64 [n]."""
-    source = TripletInputs(train, inputs.users, inputs.items)
+    """Return an item that the user has not, for each triplet, int64 [n]."""
+    source = TripletInputs(joined(train, triplets.users, triplets.positives), inputs.users, inputs.items)
     users = triplets.users.astype(np.int64)
     return random_items(source, TripletsConfig(strategy="random"), users, triplets.positives.astype(np.int64), rng)
 

@@ -8,9 +8,11 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from hnlmrec.config import fingerprint_fields
+from hnlmrec.data.interactions import Numbers
 from hnlmrec.encoders.base import digest
 from hnlmrec.finetuning.base_model import seeded
 from hnlmrec.finetuning.batches import ContrastiveBatch, contrastive_batch, epoch_batches
@@ -19,7 +21,9 @@ from hnlmrec.finetuning.encoder import CollaborativeEncoder
 from hnlmrec.finetuning.inputs import EncoderInputs, hard_negative_prompt
 from hnlmrec.finetuning.objective import compute_losses
 from hnlmrec.finetuning.triplets import Triplets
+from hnlmrec.finetuning.triplets.base import joined
 
+Booleans = npt.NDArray[np.bool_]
 _LORA = "lora_"  # in the names of its parameters
 
 
@@ -55,9 +59,10 @@ class Updates:
         self.n_steps = n_steps if config.max_steps is None else min(n_steps, config.max_steps)
         pairs = zip(triplets.users, triplets.positives, strict=True)
         self._lengths = encoder.reader.lengths([hard_negative_prompt(u, i) for u, i in pairs], inputs)
+        self._observed = joined(inputs.texts.train, triplets.users, triplets.positives)
         self._epoch = lru_cache(maxsize=1)(self._make_epoch)
         if config.gradient_checkpointing:
-            encoder.language_model.gradient_checkpointing_enable({"use_reentrant": False})
+            _recompute_activations(encoder.language_model)
         optimizer = torch.optim.AdamW(_groups(encoder, config), weight_decay=config.weight_decay)
         self._model, self.optimizer = accelerator.prepare(encoder, optimizer)
 
@@ -103,10 +108,14 @@ class Updates:
         while len(mine) % self.accelerator.num_processes:  # no process may wait for one that has nothing to do
             mine.append(batches[len(mine) % len(batches)])
         mine = mine[self.accelerator.process_index :: self.accelerator.num_processes]
-        train = self.inputs.texts.train
-        return [contrastive_batch(self.triplets.rows(rows), is_preference[rows], train) for rows in mine]
+        return [self._batch(rows, is_preference[rows], step, place) for place, rows in enumerate(mine)]
 
-    def _make_epoch(self, epoch: int) -> tuple[list[np.ndarray], np.ndarray]:
+    def _batch(self, rows: Numbers, is_preference: Booleans, step: int, place: int) -> ContrastiveBatch:
+        rng = np.random.default_rng([self.seed, step, self.accelerator.process_index, place])
+        random_items = rng.integers(0, self._observed.n_items, self.config.n_random)
+        return contrastive_batch(self.triplets.rows(rows), is_preference, self._observed, random_items)
+
+    def _make_epoch(self, epoch: int) -> tuple[list[Numbers], Booleans]:
         rng = np.random.default_rng([self.seed, epoch])
         batches = epoch_batches(len(self.triplets), self.config.batch_size, self._lengths, rng)
         return batches, rng.random(len(self.triplets)) < self.config.preference_share
@@ -118,6 +127,11 @@ def learning_rate_factor(step: int, n_steps: int, warmup_share: float) -> float:
     if step < warmup:
         return (step + 1) / (warmup + 1)
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(n_steps - warmup, 1)))
+
+
+def _recompute_activations(model: Any) -> None:
+    enable = getattr(model, "activation_checkpointing_enable", None)  # its name since transformers 5
+    (enable or model.gradient_checkpointing_enable)({"use_reentrant": False})
 
 
 def _groups(encoder: CollaborativeEncoder, config: FinetuningConfig) -> list[dict[str, Any]]:

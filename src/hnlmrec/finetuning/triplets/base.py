@@ -53,15 +53,17 @@ class TripletsConfig(Config):
 class TripletInputs:
     """What triplets are made from: one train split, and tables that were made from it.
 
+    No item that u has, by `train` or by `pairs`, becomes a hard item of u.
+
     Attributes:
-        train: the train split. No item of train(u) becomes a hard item of u.
+        train: the train split, or the part of it that the tables were made from.
         users: float32 [n_users, d], CF vectors by number.
         items: float32 [n_items, d].
         item_texts: [n_items, d_text], text vectors of the items, for strategies that need them.
         generated: grounded hard negatives of the text variant, for `llm_text`; only its numbers are read.
-        pairs: the interacted pairs that get triplets, a part of `train`; None for all of it. Where the CF model
-            was pre-trained on a part of train, the other part is the better choice: a vector that was trained on
-            a pair gives the pair away.
+        pairs: the interacted pairs that get triplets; None for all of `train`. Better than these are pairs that
+            were held out of train before the CF model was pre-trained, since a vector that was trained on a pair
+            gives the pair away. Never pairs of the validation or test split.
     """
 
     train: Interactions
@@ -82,9 +84,19 @@ class TripletInputs:
                 f"the train split has {self.train.n_items} items, {len(self.item_texts)} have text vectors. "
                 "Encode the items of the same prepared data set."
             )
-        outside = 0 if self.pairs is None else (~self.train.contains(self.pairs.users, self.pairs.indices)).sum()
-        if outside:
-            raise DataError(f"{outside} of the given pairs are not in the train split; triplets read no others.")
+        if self.pairs is not None and (self.pairs.n_users, self.pairs.n_items) != (
+            self.train.n_users,
+            self.train.n_items,
+        ):
+            raise DataError(
+                f"the pairs are of {self.pairs.n_users} users and {self.pairs.n_items} items, the train split of "
+                f"{self.train.n_users} and {self.train.n_items}. Take both from the same prepared data set."
+            )
+
+    @cached_property
+    def observed(self) -> Interactions:
+        """All pairs of `train` and of `pairs`."""
+        return self.train if self.pairs is None else joined(self.train, self.pairs.users, self.pairs.indices)
 
     @cached_property
     def unit_texts(self) -> Floats:
@@ -104,21 +116,31 @@ class TripletInputs:
         return unit
 
     def cf_scores(self, users: Numbers) -> Floats:
-        """Return the CF scores of these users, float32 [U, n_items], -inf at items of train(u)."""
-        return self._without_train(users, np.asarray(self.users[users] @ self.items.T, dtype=np.float32))
+        """Return the CF scores of these users, float32 [U, n_items], -inf at items that they have."""
+        return self._unobserved(users, np.asarray(self.users[users] @ self.items.T, dtype=np.float32))
 
     def text_scores(self, users: Numbers) -> Floats:
-        """Return cosines of the mean text of the train items and each item, [U, n_items], -inf at train(u)."""
+        """Return cosines of the mean text of the train items and each item, [U, n_items], -inf likewise."""
         tastes = np.zeros((len(users), self.unit_texts.shape[1]), dtype=np.float32)
         for row, user in enumerate(users):
             tastes[row] = self.unit_texts[self.train.of(int(user))].sum(axis=0)
         norms = np.linalg.norm(tastes, axis=1, keepdims=True)
-        return self._without_train(users, tastes @ self.unit_texts.T / np.maximum(norms, 1e-12))
+        return self._unobserved(users, tastes @ self.unit_texts.T / np.maximum(norms, 1e-12))
 
-    def _without_train(self, users: Numbers, scores: Floats) -> Floats:
+    def _unobserved(self, users: Numbers, scores: Floats) -> Floats:
         for row, user in enumerate(users):
-            scores[row, self.train.of(int(user))] = -np.inf
+            scores[row, self.observed.of(int(user))] = -np.inf
         return scores
+
+
+def joined(interactions: Interactions, users: npt.ArrayLike, items: npt.ArrayLike) -> Interactions:
+    """Return the interactions together with these pairs, parallel arrays of numbers."""
+    return Interactions.from_pairs(
+        np.concatenate([interactions.users, np.asarray(users)]),
+        np.concatenate([interactions.indices, np.asarray(items)]),
+        interactions.n_users,
+        interactions.n_items,
+    )
 
 
 def best(scores: Floats, n: int) -> tuple[Numbers, npt.NDArray[np.bool_]]:

@@ -37,8 +37,8 @@ class Triplets:
 
     Attributes:
         users: int32 [n].
-        positives: int32 [n], an item of train(u).
-        hard: int32 [n], an item outside train(u).
+        positives: int32 [n], an item that u has.
+        hard: int32 [n], an item that u has not.
         held_out: bool [n], kept out of the fine-tuning.
     """
 

@@ -23,6 +23,6 @@ def llm_text(
         raise ConfigError("the strategy llm_text needs generated hard negatives, which were not given.")
     rows = table.rows(users, positives, max(table.max_per_pair, 1))  # [B, K]
     items = np.where(rows >= 0, np.append(table.items, -1)[rows], -1)
-    usable = (items >= 0) & ~inputs.train.contains(users[:, None], np.maximum(items, 0))
+    usable = (items >= 0) & ~inputs.observed.contains(users[:, None], np.maximum(items, 0))
     chosen = np.argmax(np.where(usable, rng.random(items.shape), -1.0), axis=1)[:, None]
     return np.where(usable.any(axis=1), np.take_along_axis(items, chosen, axis=1)[:, 0], -1)

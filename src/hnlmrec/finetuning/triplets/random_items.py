@@ -11,12 +11,12 @@ from hnlmrec.finetuning.triplets.base import TripletInputs, TripletsConfig
 def random_items(
     inputs: TripletInputs, config: TripletsConfig, users: Numbers, positives: Numbers, rng: np.random.Generator
 ) -> Numbers:
-    """Return an item outside train(u), each equally likely; -1 for a user who has them all."""
+    """Return an item that u has not, each equally likely; -1 for a user who has them all."""
     del config, positives
-    degrees = inputs.train.degrees[users]
-    ranks = rng.integers(0, np.maximum(inputs.train.n_items - degrees, 1))
+    degrees = inputs.observed.degrees[users]
+    ranks = rng.integers(0, np.maximum(inputs.observed.n_items - degrees, 1))
     items = ranks.copy()
-    for place, user in enumerate(users):  # the r-th unobserved item: r + the number of train items up to it
-        seen = inputs.train.of(int(user))
+    for place, user in enumerate(users):  # the r-th unobserved item: r + the number of observed items up to it
+        seen = inputs.observed.of(int(user))
         items[place] += np.searchsorted(seen - np.arange(len(seen)), ranks[place], side="right")
-    return np.where(degrees < inputs.train.n_items, items, -1)
+    return np.where(degrees < inputs.observed.n_items, items, -1)
