@@ -143,11 +143,10 @@ def test_the_plan_makes_no_call(cli: Cli, config: Path) -> None:
     assert plan["total"]["max_cost"] == pytest.approx(plan["total"]["prompt_tokens"] * 2e-6)
 
 
-def test_after_kill_9_only_the_requests_in_flight_are_made_again(config: Path, tmp_path: Path) -> None:
+def test_after_kill_9_only_the_requests_in_flight_are_made_again(cli: Cli, config: Path) -> None:
     with chat_server(seconds=0.05) as server:
-        command = [sys.executable, "-m", "hnlmrec", "run", str(config), f"llm.base_url={server.url}", "--json"]
-        command += ["--until", "profiles"]
-        first = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
+        arguments = ["run", str(config), f"llm.base_url={server.url}", "--json", "--until", "profiles"]
+        first = subprocess.Popen([sys.executable, "-m", "hnlmrec", *arguments], stderr=subprocess.DEVNULL)
         while len(server.prompts) < 20:
             time.sleep(0.01)
             assert first.poll() is None
@@ -155,8 +154,8 @@ def test_after_kill_9_only_the_requests_in_flight_are_made_again(config: Path, t
         first.wait()
         time.sleep(0.2)
         before = len(server.prompts)
-        second = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        second = cli(*arguments)
         repeated = len(server.prompts) - (24 + 30)
     assert 20 <= before < 24 + 30
     assert 0 <= repeated <= 4, "no more than were in flight"
-    assert json.loads(second.stdout)["stages"][1]["counts"]["resumed"] >= before - 4
+    assert second.json["stages"][1]["counts"]["resumed"] >= before - 4
