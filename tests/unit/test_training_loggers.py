@@ -152,6 +152,7 @@ def test_tensorboard_shows_a_resumed_run_as_one(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_mlflow_with_its_own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The real package, with the store that needs no server; it takes seconds to import."""
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     mlflow = pytest.importorskip("mlflow")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
