@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from hnlmrec.models import kernels
 from hnlmrec.models.kernels import Flags, Floats, Ints
@@ -66,6 +67,7 @@ class CpuPropagation:
         self._work = self.degrees + _ROW_COST
         self._scales = cache(self._make_scales)
         self._space = cache(self._make_space)
+        self._shares_of_all = cache(lambda n_blocks, _n_threads: share(self._work, n_blocks))
 
     def full(self, users: Floats, items: Floats, layers: LayerSum) -> Floats:
         """Return the sum at every node, [N, d].
@@ -80,7 +82,7 @@ class CpuPropagation:
     def full_of_sparse(self, users: Floats, items: Floats, layers: LayerSum) -> Floats:
         """Return the same as `full`, in less time where most rows are zero."""
         nonzero: Flags = np.empty(len(self._nodes), dtype=np.bool_)
-        in_threads(kernels.find_nonzero, share(self._work, 1), users, items, nonzero)
+        in_threads(kernels.find_nonzero, self._shares(self._nodes, 1), users, items, nonzero)
         if 2 * np.count_nonzero(nonzero) > len(nonzero):
             return self.full(users, items, layers)
         nodes = np.flatnonzero(nonzero).astype(np.int32)
@@ -94,7 +96,7 @@ class CpuPropagation:
         """Return the sum at some nodes (ascending, none twice), [len(nodes), d]."""
         start, *spare = self._space(users.shape[1], users.dtype)
         inverse_root = self._scales(users.dtype)[1]
-        in_threads(kernels.scale_rows, self._everywhere(start), users, items, inverse_root, start)
+        in_threads(kernels.scale_rows, self._shares(self._nodes, len(start)), users, items, inverse_root, start)
         y = self._inner_layers(start, _NOWHERE, self._neighbours, layers.n_layers, spare)
         return self._last_layer(y, self._neighbours, nodes, (users, items), layers)
 
@@ -110,7 +112,12 @@ class CpuPropagation:
             return self._spread_densely(values, nodes, layers)
         start, places = self._compact(values, nodes)
         in_threads(
-            kernels.keep_neighbours, share(self._work, 1), *self._neighbours, places, len(nodes), *self._kept
+            kernels.keep_neighbours,
+            self._shares(self._nodes, 1),
+            *self._neighbours,
+            places,
+            len(nodes),
+            *self._kept,
         )
         near = _Neighbours(self._neighbours.starts, self._kept[1], self._kept[0])
         spare = self._space(values.shape[1], values.dtype)[1:]
@@ -126,7 +133,7 @@ class CpuPropagation:
         start = kernels.aligned_blocks(n + 1, size, values.dtype)
         start[:, n] = 0  # the row of all other nodes
         scale, nothing = self._scales(values.dtype)[1][nodes], values[:0]
-        in_threads(kernels.scale_rows, share(self._work[nodes], len(start)), values, nothing, scale, start)
+        in_threads(kernels.scale_rows, self._shares(nodes, len(start)), values, nothing, scale, start)
         places = np.full(len(self._nodes), n, dtype=np.int32)
         places[nodes] = np.arange(n, dtype=np.int32)
         return start, places
@@ -142,7 +149,7 @@ class CpuPropagation:
     ) -> Floats:
         """Return y_n of y_1 = start, y_(k+1) = start + D^-1 B y_k; `near`: neighbours that y_1 has rows of."""
         inverse = self._scales(start.dtype)[0]
-        y, shares = start, self._everywhere(start)
+        y, shares = start, self._shares(self._nodes, len(start))
         for layer in range(n_layers - 1):
             neighbours = near if layer == 0 else self._neighbours
             following = spare[layer % 2]
@@ -155,13 +162,15 @@ class CpuPropagation:
     ) -> Floats:
         """Return own_weight * own + layer_weight * A h at `nodes`, [len(nodes), d], of y = D^-1/2 h."""
         out = np.empty((len(nodes), own[0].shape[1]), dtype=y.dtype)
-        shares, scale = share(self._work[nodes], len(y)), self._scales(y.dtype)[1]
+        shares, scale = self._shares(nodes, len(y)), self._scales(y.dtype)[1]
         weights = layers.own_weight, layers.layer_weight
         in_threads(kernels.last_layer, shares, *near, nodes, scale, y, *own, *weights, out)
         return out
 
-    def _everywhere(self, blocks: Floats) -> Shares:
-        return share(self._work, len(blocks))
+    def _shares(self, nodes: Ints, n_blocks: int) -> Shares:
+        if nodes is self._nodes:
+            return self._shares_of_all(n_blocks, torch.get_num_threads())
+        return share(self._work[nodes], n_blocks)
 
     @cached_property
     def _kept(self) -> tuple[Ints, Ints]:

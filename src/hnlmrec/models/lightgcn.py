@@ -60,9 +60,12 @@ def mean_of_layers(graph: BipartiteGraph, users: Tensor, items: Tensor, n_layers
         users, items = graph.hop(users, items)
         user_layers.append(users)
         item_layers.append(items)
-    return Embeddings(
-        torch.stack(user_layers).mean(dim=0),
-        torch.stack(item_layers).mean(dim=0),
-        tuple(user_layers),
-        tuple(item_layers),
-    )
+    return Embeddings(_mean(user_layers), _mean(item_layers), tuple(user_layers), tuple(item_layers))
+
+
+def _mean(layers: list[Tensor]) -> Tensor:
+    """Return the mean, in one table's space: a stack of all layers is large, and its gradient as well."""
+    total = layers[0].clone()
+    for layer in layers[1:]:
+        total += layer
+    return total.div_(len(layers))

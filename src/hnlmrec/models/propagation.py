@@ -51,9 +51,8 @@ class BipartiteGraph:
     def propagate(self, users: Tensor, items: Tensor, layers: LayerSum) -> tuple[Tensor, Tensor]:
         """Return the sum of layers of all users [n_users, d] and all items [n_items, d], with gradient."""
         if users.device.type == "cpu":
-            both = _propagate(users, items, self, layers)
-        else:
-            both = _propagate_sparse(torch.cat([users, items]), self, layers)
+            return _propagate(users, items, self, layers)
+        both = _propagate_sparse(torch.cat([users, items]), self, layers)
         return both[: self.n_users], both[self.n_users :]
 
     def hop(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
@@ -117,17 +116,21 @@ def _numpy(tensor: Tensor) -> Any:
 
 
 class _Propagate(Function):
+    # Two results, not two slices of one: the gradient of a slice is a table of zeros with the slice copied in.
     @staticmethod
-    def forward(ctx: Any, users: Tensor, items: Tensor, graph: BipartiteGraph, layers: LayerSum) -> Tensor:
+    def forward(
+        ctx: Any, users: Tensor, items: Tensor, graph: BipartiteGraph, layers: LayerSum
+    ) -> tuple[Tensor, Tensor]:
         ctx.graph, ctx.layers = graph, layers
-        return torch.from_numpy(graph.cpu.full(_numpy(users), _numpy(items), layers))
+        both, n = graph.cpu.full(_numpy(users), _numpy(items), layers), graph.n_users
+        return torch.from_numpy(both[:n]), torch.from_numpy(both[n:])
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        n, rows = ctx.graph.n_users, _numpy(gradient)
-        result = torch.from_numpy(ctx.graph.cpu.full_of_sparse(rows[:n], rows[n:], ctx.layers))
-        return result[:n], result[n:], None, None
+    def backward(ctx: Any, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        graph = ctx.graph
+        both, n = graph.cpu.full_of_sparse(_numpy(users), _numpy(items), ctx.layers), graph.n_users
+        return torch.from_numpy(both[:n]), torch.from_numpy(both[n:]), None, None
 
 
 class _PropagateAt(Function):
@@ -175,6 +178,6 @@ class _PropagateSparse(Function):
         return ctx.graph.propagate_sparse(gradient, ctx.layers), None, None
 
 
-_propagate: Callable[..., Tensor] = _Propagate.apply
+_propagate: Callable[..., tuple[Tensor, Tensor]] = _Propagate.apply
 _propagate_at: Callable[..., tuple[Tensor, Tensor]] = _PropagateAt.apply
 _propagate_sparse: Callable[..., Tensor] = _PropagateSparse.apply
