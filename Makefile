@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALL := $(PIP) install --constraint constraints.txt --editable
 
-# make bench DATA='folder ...' (train.txt.gz, test.txt.gz): what to measure on; synthetic data by default.
+# make bench DATA='folder ...' (train.txt.gz, test.txt.gz): what to measure on; synthetic data by default. DOCS=1 puts
+# the figures into docs/performance.md.
 DATA ?= build/benchmark
 PEER := .venv-recbole
 
@@ -66,7 +67,7 @@ $(PEER)/.installed: benchmarks/recbole/requirements.txt
 
 bench: $(VENV)/.installed $(PEER)/.installed
 	@[ -e $(firstword $(DATA)) ] || $(BIN)/python benchmarks/synthetic.py $(firstword $(DATA))
-	$(BIN)/python benchmarks/suite.py $(DATA) --peer $(PEER)/bin/python --no-growth
+	$(BIN)/python benchmarks/suite.py $(DATA) --peer $(PEER)/bin/python $(if $(DOCS),--docs)
 
 # Writes the versions that are in .venv; see CONTRIBUTING.
 pin: $(VENV)/.installed-dev

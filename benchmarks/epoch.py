@@ -1,7 +1,8 @@
 # ruff: noqa: I001 - the order of imports matters
 """Seconds of one training epoch, stage by stage: `python benchmarks/epoch.py FOLDER [--model M] [--sampler S]`.
 
-FOLDER holds train.txt.gz and test.txt.gz in the text format of LightGCN. Prints one JSON object.
+FOLDER holds train.txt.gz and test.txt.gz in the text format of LightGCN; a number in its place stands for
+synthetic data of so many interactions. Prints one JSON object.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from statistics import median
 
 import numba
 import numpy as np
+import synthetic
 import torch
 
 from hnlmrec.data.interactions import InteractionDataset, Interactions, Split, Vocabulary
@@ -47,8 +49,11 @@ def read_pairs(path: Path) -> tuple[list[int], list[int]]:
 
 
 def read(folder: Path) -> InteractionDataset:
-    pairs = {name: read_pairs(folder / f"{name}.txt.gz") for name in ("train", "test")}
-    n_users, n_items = (max(max(p[side]) for p in pairs.values()) + 1 for side in (0, 1))
+    if folder.name.isdigit() and not folder.exists():
+        pairs = dict(zip(("train", "test"), synthetic.draw(int(folder.name)), strict=True))
+    else:
+        pairs = {name: read_pairs(folder / f"{name}.txt.gz") for name in ("train", "test")}
+    n_users, n_items = (int(max(np.max(p[side]) for p in pairs.values())) + 1 for side in (0, 1))
     splits = {name: Interactions.from_pairs(*p, n_users, n_items) for name, p in pairs.items()}
     nothing = Interactions.from_pairs([], [], n_users, n_items)
     vocabularies = Vocabulary(map(str, range(n_users)), "user"), Vocabulary(map(str, range(n_items)), "item")

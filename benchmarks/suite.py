@@ -1,9 +1,13 @@
-"""The whole benchmark, side by side in one run: `python benchmarks/suite.py [FOLDER ...] [--peer PYTHON]`.
+"""The whole benchmark, side by side in one run: `python benchmarks/suite.py FOLDER ... [--peer PYTHON]`.
 
 For each FOLDER (train.txt.gz and test.txt.gz in the text format of LightGCN): an epoch of LightGCN with uniform
 negatives and a full evaluation here and in RecBole, in turn, then an epoch with the samplers that must stay near
-uniform's. Last, the growth of an epoch with the number of interactions, on synthetic power-law data. Writes
-results/epoch.json, results/growth.json, results/growth.svg and results/table.md beside this file.
+uniform's, and the rate of sampling. Then the growth of an epoch with the number of interactions, on synthetic
+power-law data, and how far each stage is from what the memory allows.
+
+Each part is kept in build/bench as soon as it is measured: an interrupted run goes on behind it. A run that comes
+to its end writes results/*.json, results/growth.svg and results/table.md beside this file (with --docs also into
+docs/performance.md), and forgets the parts.
 """
 
 from __future__ import annotations
@@ -12,15 +16,17 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
-import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
+PARTS = Path("build/bench")
 SAMPLERS = ("dns", "mixgcf", "ahns")
 SIZES = (10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_000, 10_000_000)
 BATCH = 2048
@@ -41,41 +47,75 @@ def ours(folder: Path, *options: str) -> dict[str, Any]:
     return run([sys.executable, str(HERE / "epoch.py"), str(folder), *options])
 
 
-def compare(folder: Path, peer: Path, peer_epochs: int) -> dict[str, Any]:
+def part(name: str, measure: Callable[[], Any]) -> Any:
+    """Return what an interrupted run has kept under this name, else measure it and keep it."""
+    path = PARTS / f"{name}.json"
+    if not path.exists():
+        print(f"{name} …", file=sys.stderr)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(measure(), indent=2) + "\n")
+        partial.rename(path)
+    return json.loads(path.read_text())
+
+
+def compare(folder: Path, peer: Path | None, peer_epochs: int) -> dict[str, Any]:
     """Measure here, there, and here again, so that a machine whose speed drifts is seen."""
-    print(f"{folder.name}: uniform, here and in RecBole", file=sys.stderr)
-    first = ours(folder)
-    other = run([str(peer), "-W", "ignore", str(HERE / "recbole" / "measure.py"), str(folder), str(peer_epochs)])
-    second = ours(folder)
-    here = [first["seconds_per_epoch"], second["seconds_per_epoch"]]
-    evaluation = [first["seconds_per_evaluation"], second["seconds_per_evaluation"]]
-    print(f"{folder.name}: {', '.join(SAMPLERS)}", file=sys.stderr)
-    samplers = {name: ours(folder, "--sampler", name, "--epochs", "2") for name in SAMPLERS}
-    return {
-        "folder": folder.name,
-        "dataset": first["dataset"],
-        "here": {"epoch": here, "evaluation": evaluation, "runs": [first, second]},
-        "recbole": other,
-        "epoch_ratio": median(other["train_seconds"]) / median(here),
-        "evaluation_ratio": other["evaluate_seconds"] / median(evaluation),
-        "samplers": samplers,
-        "sampler_ratios": {name: s["seconds_per_epoch"] / median(here) for name, s in samplers.items()},
+    name = folder.name
+    first = part(f"{name} here, first", lambda: ours(folder))
+    there = None
+    if peer is not None:
+        script = [str(peer), "-W", "ignore", str(HERE / "recbole" / "measure.py")]
+        there = part(f"{name} in RecBole", lambda: run([*script, str(folder), str(peer_epochs)]))
+    second = part(f"{name} here, second", lambda: ours(folder))
+    samplers = {
+        sampler: part(f"{name} {sampler}", lambda own=sampler: ours(folder, "--sampler", own, "--epochs", "2"))
+        for sampler in SAMPLERS
     }
+    rate = part(f"{name} rate of sampling", lambda: rate_of_sampling(folder))
+    result = {"folder": name, "here": [first, second], "recbole": there, "samplers": samplers, "sampling": rate}
+    return result | {"ratios": ratios(result)}
+
+
+def rate_of_sampling(folder: Path) -> dict[str, Any]:
+    """Return uniform's rate: each negative is outside the user's train items by construction."""
+    return run([sys.executable, str(HERE / "sampling.py"), str(folder), "--samplers", "uniform"])
+
+
+def ratios(result: dict[str, Any]) -> dict[str, float]:
+    """Return RecBole's time over ours, and each sampler's epoch over uniform's."""
+    epoch = mean_of(result["here"], "seconds_per_epoch")
+    found = {name: own["seconds_per_epoch"] / epoch for name, own in result["samplers"].items()}
+    there = result["recbole"]
+    if there is not None:
+        found["recbole epoch"] = median(there["train_seconds"]) / epoch
+        found["recbole evaluation"] = there["evaluate_seconds"] / mean_of(result["here"], "seconds_per_evaluation")
+    return {name: round(value, 2) for name, value in found.items()}
+
+
+def mean_of(runs: list[dict[str, Any]], key: str) -> float:
+    return sum(own[key] for own in runs) / len(runs)
 
 
 def growth() -> list[dict[str, Any]]:
-    """Milliseconds a step, and with them seconds an epoch, on synthetic data of growing size."""
+    """Milliseconds a step, and with them seconds an epoch, on synthetic data of growing size.
+
+    A step is the median of a few; an epoch is not run, but reckoned as its number of steps.
+    """
     rows = []
-    with tempfile.TemporaryDirectory() as scratch:
-        for pairs in SIZES:
-            folder = Path(scratch) / str(pairs)
-            print(f"synthetic data, {pairs:,} interactions", file=sys.stderr)
-            subprocess.run([sys.executable, HERE / "synthetic.py", folder, "--pairs", str(pairs)], check=True)
-            measured = ours(folder, "--epochs", "0", "--steps", "20")
-            stages = measured["milliseconds_per_step"]
-            step = sum(stages[name] for name in ("forward with sampling", "backward", "optimiser"))
-            train = measured["dataset"]["train"]
-            rows.append({"train": train, **measured, "epoch_from_steps": step / 1e3 * -(-train // BATCH)})
+    for pairs in SIZES:
+        steps = "8" if pairs > 1_000_000 else "20"
+        measured = part(
+            f"growth, {pairs}", lambda n=pairs, k=steps: ours(Path(str(n)), "--epochs", "0", "--steps", k)
+        )
+        stages = measured["milliseconds_per_step"]
+        step = sum(stages[name] for name in ("forward with sampling", "backward", "optimiser"))
+        train = measured["dataset"]["train"]
+        rows.append(
+            {"train": train, "milliseconds_per_step": step, "epoch_from_steps": step / 1e3 * -(-train // BATCH)}
+            | {"nodes": measured["dataset"]["users"] + measured["dataset"]["items"]}
+            | {"memory_mib": measured["memory_mib"]}
+        )
     return rows
 
 
@@ -91,6 +131,8 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     axes.loglog(sizes, seconds, "o-", color="#0072B2", label="LightGCN, uniform negatives")
     scale = [seconds[0] * size / sizes[0] for size in sizes]
     axes.loglog(sizes, scale, "--", color="#999999", label="proportional to the interactions")
+    square = [seconds[-1] * (size / sizes[-1]) ** 2 for size in sizes]
+    axes.loglog(sizes, square, ":", color="#999999", label="proportional to their square")
     axes.set_xlabel("train interactions (synthetic, power law)")
     axes.set_ylabel("seconds an epoch (steps x median step)")
     axes.grid(visible=True, which="both", alpha=0.25)
@@ -98,47 +140,96 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     figure.savefig(path, metadata={"Date": None})
 
 
-def table(results: list[dict[str, Any]]) -> str:
+def compared(result: dict[str, Any]) -> list[str]:
+    """Return a folder's rows of the table."""
+    folder, here, there, found = result["folder"], result["here"], result["recbole"], result["ratios"]
+    other = {"epoch": "", "evaluation": ""}
+    if there is not None:
+        other = {
+            "epoch": f"{median(there['train_seconds']):.1f}",
+            "evaluation": f"{there['evaluate_seconds']:.2f}",
+        }
+    rows = []
+    for what, label in (("epoch", "epoch, uniform"), ("evaluation", "evaluation, all users")):
+        own, ratio = mean_of(here, f"seconds_per_{what}"), found.get(f"recbole {what}")
+        rows.append(f"| {folder} | {label}, s | {own:.2f} | {other[what]} | {f'{ratio:.1f} x' if ratio else ''} |")
+    for name, measured in result["samplers"].items():
+        own = measured["seconds_per_epoch"]
+        rows.append(f"| {folder} | epoch, {name}, s | {own:.2f} | | {found[name]:.2f} of uniform's |")
+    rate = result["sampling"]["samplers"]["uniform"]["pairs_per_second"] / 1e6
+    memory = max(own["memory_mib"]["beyond_imports"] for own in here)
+    rows.append(f"| {folder} | checked uniform negatives, millions a second | {rate:.1f} | | |")
+    rows.append(f"| {folder} | peak memory beyond the imports, MiB | {memory} | | |")
+    return rows
+
+
+def table(results: list[dict[str, Any]], rows: list[dict[str, Any]], bounds: dict[str, Any]) -> str:
     """Return the figures as Markdown."""
-    lines = ["| data | what | here, s | RecBole 1.2.1, s | ratio |", "|---|---|---:|---:|---:|"]
-    for row in results:
-        here, there = row["here"], row["recbole"]
-        lines.append(
-            f"| {row['folder']} | epoch, uniform | {median(here['epoch']):.2f} | "
-            f"{median(there['train_seconds']):.1f} | {row['epoch_ratio']:.1f} |"
-        )
-        lines.append(
-            f"| {row['folder']} | evaluation, all users | {median(here['evaluation']):.2f} | "
-            f"{there['evaluate_seconds']:.2f} | {row['evaluation_ratio']:.1f} |"
-        )
-        for name, measured in row["samplers"].items():
-            ratio = f"{row['sampler_ratios'][name]:.2f} x uniform"
-            lines.append(f"| {row['folder']} | epoch, {name} | {measured['seconds_per_epoch']:.2f} | | {ratio} |")
-        run_ = here["runs"][0]
-        memory = run_["memory_mib"]
-        lines.append(f"| {row['folder']} | peak memory beyond the imports, MiB | {memory['beyond_imports']} | | |")
+    lines = ["| data | what | here | RecBole 1.2.1 | ratio |", "|---|---|---:|---:|---:|"]
+    lines += [line for result in results for line in compared(result)]
+    lines += [
+        "",
+        "| data | stage | MB to move | bound, ms | measured, ms | times the bound |",
+        "|---|---|---:|---:|---:|---:|",
+    ]
+    for folder, stages in bounds["stages"].items():
+        for stage, own in stages.items():
+            if isinstance(own, dict):
+                figures = (
+                    own["megabytes"],
+                    own["bound_milliseconds"],
+                    own["milliseconds"],
+                    own["times_the_bound"],
+                )
+                lines.append(f"| {folder} | {stage} | {' | '.join(f'{value:.2f}' for value in figures)} |")
+    machine = bounds["machine"]
+    lines += ["", "| GB/s, all threads | L2 | L3 | memory |", "|---|---:|---:|---:|"]
+    for kind in ("stream", "gather"):
+        lines.append(f"| {kind} | {' | '.join(f'{value / 1e9:.1f}' for value in machine[kind].values())} |")
+    lines += ["", "| synthetic interactions (train) | nodes | step, ms | epoch, s (steps x median step) |"]
+    lines += ["|---:|---:|---:|---:|"]
+    for row in rows:
+        step, epoch = row["milliseconds_per_step"], row["epoch_from_steps"]
+        lines.append(f"| {row['train']:,} | {row['nodes']:,} | {step:.1f} | {epoch:.2f} |")
     return "\n".join(lines) + "\n"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folders", type=Path, nargs="*")
+    parser.add_argument("folders", type=Path, nargs="+")
     parser.add_argument("--peer", type=Path, help="the Python of RecBole's environment")
     parser.add_argument("--peer-epochs", type=int, default=1)
-    parser.add_argument("--no-growth", action="store_true")
+    parser.add_argument("--docs", action="store_true", help="put the figures into docs/performance.md")
     options = parser.parse_args()
+    load = round(os.getloadavg()[0], 2)
+    machine = {"cores": os.cpu_count(), "processor": _processor(), "system": platform.system(), "load": load}
+    results = [compare(folder, options.peer, options.peer_epochs) for folder in options.folders]
+    rows = growth()
+    script = [sys.executable, str(HERE / "bandwidth.py"), *map(str, options.folders)]
+    bounds = part("bounds", lambda: run(script))
     RESULTS.mkdir(exist_ok=True)
-    machine = {"cores": os.cpu_count(), "processor": _processor(), "system": platform.system()}
-    if options.folders:
-        results = [compare(folder, options.peer, options.peer_epochs) for folder in options.folders]
-        (RESULTS / "epoch.json").write_text(json.dumps({"machine": machine, "results": results}, indent=2) + "\n")
-        text = f"{machine['cores']} cores, {machine['processor']}\n\n{table(results)}"
-        (RESULTS / "table.md").write_text(text)
-        print(text)
-    if not options.no_growth:
-        rows = growth()
-        (RESULTS / "growth.json").write_text(json.dumps({"machine": machine, "rows": rows}, indent=2) + "\n")
-        plot(rows, RESULTS / "growth.svg")
+    for name, content in (("epoch", results), ("growth", rows), ("bounds", bounds)):
+        text = json.dumps({"machine": machine, "results": content}, indent=2)
+        (RESULTS / f"{name}.json").write_text(text + "\n")
+    plot(rows, RESULTS / "growth.svg")
+    about = f"{machine['cores']} cores, {machine['processor']}, load {load} at the start"
+    text = f"{about}\n\n{table(results, rows, bounds)}"
+    (RESULTS / "table.md").write_text(text)
+    if options.docs:
+        publish(text)
+    shutil.rmtree(PARTS)
+    print(text)
+
+
+def publish(text: str) -> None:
+    """Put the figures and the plot into docs/performance.md, in place of those before."""
+    page = HERE.parent / "docs" / "performance.md"
+    before, start, rest = page.read_text().partition("<!-- figures -->\n")
+    _, end, after = rest.partition("<!-- end of figures -->")
+    if not start or not end:
+        sys.exit(f"{page} lacks the comments 'figures' and 'end of figures' that the tables go between.")
+    page.write_text(f"{before}{start}\n{text}\n![Growth of an epoch](growth.svg)\n\n{end}{after}")
+    shutil.copy(RESULTS / "growth.svg", page.parent / "growth.svg")
 
 
 def _processor() -> str:
