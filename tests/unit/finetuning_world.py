@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import transformers
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaModel, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from hnlmrec.data.interactions import Interactions
 from hnlmrec.finetuning import (
@@ -26,13 +27,13 @@ SHORT = EncoderTemplates(
 )
 
 
-def tiny_model(folder: Path, *, n_layers: int = 2) -> Path:
-    """Save a random Llama that reads characters."""
+def tiny_model(folder: Path, *, n_layers: int = 2, family: str = "Llama") -> Path:
+    """Save a random model that reads characters."""
     vocabulary = {token: number for number, token in enumerate(["<pad>", "<s>", *CHARACTERS])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<pad>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>").save_pretrained(folder)
-    config = LlamaConfig(
+    config = getattr(transformers, f"{family}Config")(
         vocab_size=len(vocabulary),
         hidden_size=32,
         intermediate_size=48,
@@ -42,7 +43,7 @@ def tiny_model(folder: Path, *, n_layers: int = 2) -> Path:
         max_position_embeddings=512,
     )
     with seeded(0):
-        LlamaModel(config).save_pretrained(folder)
+        transformers.AutoModel.from_config(config).save_pretrained(folder)
     return folder
 
 

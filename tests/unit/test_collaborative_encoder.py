@@ -146,6 +146,15 @@ def test_fewer_layers(model, inputs, encoder):
         make(model, inputs, n_layers=3)
 
 
+@pytest.mark.parametrize("family", ["Qwen3", "Mistral", "Gemma2"])
+def test_other_families_of_models(inputs, tmp_path, family):
+    folder = tiny_model(tmp_path / "model", family=family)
+    encoder = make(folder, inputs, n_layers=1)
+    together = encoder.encode(PROMPTS, inputs, batch_size=4)
+    np.testing.assert_allclose(together, encoder.encode(PROMPTS, inputs, batch_size=1), atol=1e-5)
+    assert any("lora_" in name for name in encoder.trainable())
+
+
 def test_gradients_reach_everything_that_is_trained_and_nothing_else(model, inputs):
     encoder = make(model, inputs).train()
     with torch.no_grad():
