@@ -66,7 +66,7 @@ def item_texts(data: InteractionDataset) -> EmbeddingTable:
 def fitted_judge(data: InteractionDataset) -> tuple[Judge, list[float]]:
     config = JudgeConfig(regularization=5.0, hard_candidates=20, uniform_candidates=20, top=10, chunk_size=50)
     judge = Judge(config, [EASEEvidence(config), TextEvidence(item_texts(data), 3.0, 1.0)])
-    inner = hold_out_of_train(data, 0.2, RandomStreams(3))
+    inner = hold_out_of_train(data, 0.2, np.random.default_rng(3))
     reports = judge.fit(inner, RandomStreams(3))
     assert [report.name for report in reports] == ["ease_text", "ease alone", "text alone"]
     return judge, [report.auc_uniform for report in reports]
@@ -74,7 +74,7 @@ def fitted_judge(data: InteractionDataset) -> tuple[Judge, list[float]]:
 
 def test_holding_out_splits_train_and_reads_nothing_else() -> None:
     data = grouped_dataset()
-    inner = hold_out_of_train(data, 0.2, RandomStreams(3))
+    inner = hold_out_of_train(data, 0.2, np.random.default_rng(3))
     assert len(inner.train) + len(inner.valid) == len(data.train)
     assert not inner.train.contains(inner.valid.users, inner.valid.indices).any()
     assert data.train.contains(inner.valid.users, inner.valid.indices).all()
@@ -82,13 +82,13 @@ def test_holding_out_splits_train_and_reads_nothing_else() -> None:
     assert not len(inner.test)
     assert 0.15 < len(inner.valid) / len(data.train) < 0.25
     poisoned = InteractionDataset(data.users, data.items, data.train, data.test, data.valid)
-    again = hold_out_of_train(poisoned, 0.2, RandomStreams(3))
+    again = hold_out_of_train(poisoned, 0.2, np.random.default_rng(3))
     np.testing.assert_array_equal(again.valid.indices, inner.valid.indices)
 
 
 def test_nothing_to_hold_out_is_an_error() -> None:
     with pytest.raises(DataError, match="two train items"):
-        hold_out_of_train(dataset([0, 1], [0, 1]), 0.5, RandomStreams(0))
+        hold_out_of_train(dataset([0, 1], [0, 1]), 0.5, np.random.default_rng(0))
 
 
 def test_logistic_regression_finds_weights_and_base_rate_of_the_population() -> None:

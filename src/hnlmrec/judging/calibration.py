@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, special, stats
+from scipy import optimize, special
 
 Doubles = npt.NDArray[np.float64]
 _RIDGE = 1e-4  # keeps the solution finite where an evidence separates the classes
@@ -80,17 +80,26 @@ class IsotonicCalibration:
         return np.interp(logits, self.logits, self.probabilities)
 
 
-def area_under_curve(scores: npt.NDArray[Any], outcomes: npt.NDArray[np.bool_]) -> float:
+def area_under_curve(
+    scores: npt.NDArray[Any], outcomes: npt.NDArray[np.bool_], importance: Doubles | None = None
+) -> float:
     """Return the probability that a positive scores above a negative, ties counted half (ROC AUC).
 
-    NaN where one of the two classes is empty.
+    Args:
+        scores: [n].
+        outcomes: bool [n].
+        importance: [n], how many pairs of the population a row stands for; None for one each.
+
+    Returns:
+        NaN where one of the two classes is empty.
     """
-    ranks = stats.rankdata(scores)
-    n_positive = int(outcomes.sum())
-    n_negative = len(outcomes) - n_positive
-    if not n_positive or not n_negative:
-        return float("nan")
-    return float((ranks[outcomes].sum() - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative))
+    weights = np.ones(len(scores)) if importance is None else importance
+    distinct, places = np.unique(scores, return_inverse=True)
+    negative = np.bincount(places, weights * ~outcomes, minlength=len(distinct))
+    positive = np.bincount(places, weights * outcomes, minlength=len(distinct))
+    pairs = positive.sum() * negative.sum()
+    below = np.cumsum(negative) - negative / 2  # ties count half
+    return float(positive @ below / pairs) if pairs else float("nan")
 
 
 def brier_score(probabilities: Doubles, outcomes: npt.NDArray[Any], importance: Doubles) -> float:

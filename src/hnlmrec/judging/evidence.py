@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hnlmrec.data.embeddings import EmbeddingTable
-from hnlmrec.data.interactions import InteractionDataset, Numbers
+from hnlmrec.data.interactions import InteractionDataset, Interactions, Numbers
 from hnlmrec.models.ease import EASEConfig, ease_weights
 from hnlmrec.models.recommender import check_square_memory
 
@@ -33,11 +33,14 @@ class ItemItemEvidence:
     """The sum over the user's train items h of weight(h, j)."""
 
     name: str
+    _fitted: Interactions | None = None
 
     def fit(self, dataset: InteractionDataset) -> None:
         """Read the train split, and make the weights [n_items, n_items]."""
-        self._train = dataset.train.to_scipy()
-        self._weights = self.weights(dataset)
+        if self._fitted is not dataset.train:  # two judges may share an evidence, and some take minutes
+            self._train = dataset.train.to_scipy()
+            self._weights = self.weights(dataset)
+            self._fitted = dataset.train
 
     def weights(self, dataset: InteractionDataset) -> Scores:
         """Return float32 [n_items, n_items]."""
@@ -82,7 +85,21 @@ class TextEvidence(ItemItemEvidence):
         cosines = np.maximum(unit @ unit.T, 0.0, dtype=np.float32)
         np.power(cosines, np.float32(self.power), out=cosines)
         np.fill_diagonal(cosines, 0.0)
-        return cosines
+        return np.asarray(cosines, dtype=np.float32)
+
+
+class PopularityEvidence:
+    """The number of the item's train users, on a logarithmic scale; the same for every user."""
+
+    name = "popularity"
+
+    def fit(self, dataset: InteractionDataset) -> None:
+        """Count the train users of each item."""
+        self._scores = np.log1p(dataset.train.item_degrees).astype(np.float32)
+
+    def scores(self, users: Numbers) -> Scores:
+        """Return float32 [B, n_items]."""
+        return np.broadcast_to(self._scores, (len(users), len(self._scores)))
 
 
 class DotEvidence:
@@ -109,6 +126,8 @@ class DotEvidence:
             users.rows(dataset.users.all_ids)[0],
             items.rows(dataset.items.all_ids)[0],
         ]
+        self._users: npt.NDArray[Any]
+        self._items: npt.NDArray[Any]
         self._users, self._items = map(unit_rows, parts) if self.cosine else parts
 
     def scores(self, users: Numbers) -> Scores:

@@ -6,10 +6,11 @@ import numpy as np
 
 from hnlmrec.data.interactions import InteractionDataset, Interactions
 from hnlmrec.errors import DataError
-from hnlmrec.rng import RandomStreams
 
 
-def hold_out_of_train(dataset: InteractionDataset, fraction: float, streams: RandomStreams) -> InteractionDataset:
+def hold_out_of_train(
+    dataset: InteractionDataset, fraction: float, rng: np.random.Generator
+) -> InteractionDataset:
     """Split train into an inner train and a held-out part; the given valid and test splits are left behind.
 
     Every user keeps at least one train item, and as a rule `fraction` of a user's items are held out; a rest is
@@ -18,7 +19,7 @@ def hold_out_of_train(dataset: InteractionDataset, fraction: float, streams: Ran
     Args:
         dataset: only its train split is read.
         fraction: share held out, in (0, 1).
-        streams: the stream "judge/holdout" decides.
+        rng: decides which.
 
     Returns:
         The inner train as `train`, the held-out pairs as `valid`, and an empty `test`.
@@ -26,7 +27,7 @@ def hold_out_of_train(dataset: InteractionDataset, fraction: float, streams: Ran
     Raises:
         DataError: nothing can be held out, since no user has two train items.
     """
-    train, rng = dataset.train, streams.generator("judge/holdout")
+    train = dataset.train
     wanted = train.degrees * fraction
     counts = np.minimum(np.floor(wanted + rng.random(train.n_users)), np.maximum(train.degrees - 1, 0))
     keys = rng.random(len(train))

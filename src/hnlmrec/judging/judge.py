@@ -33,7 +33,7 @@ class JudgeConfig(EASEConfig):
     """How p(the user would have liked the item) is estimated, and what is kept of it."""
 
     name: JudgeName = "ease_text"
-    """`ease_text`: EASE and the texts' cosines; `llm`: these, the tuned LLM's preference and the CF model."""
+    """`ease_text`: EASE, the texts' cosines and popularity; `llm`: these, the tuned LLM and the CF model."""
     text_power: float = Field(3.0, gt=0)
     """Exponent of the text cosines."""
     holdout: float = Field(0.1, gt=0, lt=1)
@@ -56,7 +56,7 @@ class JudgeReport:
 
     Attributes:
         name: of the judge, or of a single evidence.
-        auc_uniform: P(a held-out positive scores above a uniform unobserved item of the same users).
+        auc_uniform: P(a held-out positive scores above another unobserved item drawn uniformly).
         auc_hard: the same among the items that the strongest evidence ranks highest, positives and others: the
             hard negatives that a judge has to tell from false ones.
         brier: mean squared error of the probabilities over all pairs; None for a single evidence.
@@ -191,13 +191,12 @@ class Judge:
         probabilities = self.calibration(logits[rows])
         brier = brier_score(probabilities, outcomes, importance)
         bins = calibration_bins(probabilities, outcomes, importance)
-        scores = {self.config.name: logits[rows]}
+        scores: dict[str, npt.NDArray[Any]] = {self.config.name: logits[rows]}
         scores |= {f"{s.name} alone": sample.features[rows, 2 * n] for n, s in enumerate(self.evidence)}
-        uniform = outcomes | ~is_hard
         return [
             JudgeReport(
                 name,
-                area_under_curve(values[uniform], outcomes[uniform]),
+                area_under_curve(values, outcomes, importance),
                 area_under_curve(values[is_hard], outcomes[is_hard]),
                 *((brier, bins) if name == self.config.name else (None, [])),
             )

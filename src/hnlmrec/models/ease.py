@@ -13,7 +13,10 @@ from scipy import linalg
 from hnlmrec.config import Config
 from hnlmrec.data.embeddings import EmbeddingTable
 from hnlmrec.data.interactions import InteractionDataset
+from hnlmrec.errors import ConfigError
 from hnlmrec.models.recommender import ItemItemRecommender, check_square_memory
+
+_BLOCK = 1_024  # rows mirrored at once
 
 
 class EASEConfig(Config):
@@ -58,9 +61,26 @@ def ease_weights(dataset: InteractionDataset, config: EASEConfig) -> npt.NDArray
     train = dataset.train.to_scipy().astype(np.float64)
     gram: npt.NDArray[np.float64] = (train.T @ train).toarray()
     gram[np.diag_indices_from(gram)] += config.regularization
-    # A positive definite matrix: Cholesky takes a third of the time of a general inverse and is as exact.
-    factor = linalg.cho_factor(gram, lower=True, overwrite_a=True, check_finite=False)
-    inverse: npt.NDArray[np.float64] = linalg.cho_solve(factor, np.eye(dataset.n_items), overwrite_b=True)
+    inverse = _inverse(gram)
     weights = inverse / -np.diag(inverse)
     np.fill_diagonal(weights, 0.0)
     return weights
+
+
+def _inverse(matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Invert a positive definite matrix [n, n] in its own memory, by Cholesky: n^3 operations in all.
+
+    Solving against the identity would take more than twice as many.
+    """
+    columns = matrix.T  # LAPACK's order of memory; the matrix is symmetric
+    factor, failed = linalg.lapack.dpotrf(columns, lower=True, overwrite_a=True, clean=False)
+    if failed:
+        raise ConfigError("EASE's matrix is not positive definite: raise regularization.")
+    inverse, _ = linalg.lapack.dpotri(factor, lower=True, overwrite_c=True)
+    result: npt.NDArray[np.float64] = inverse.T  # its upper triangle holds the values
+    for start in range(0, len(result), _BLOCK):
+        stop = start + _BLOCK
+        result[start:stop, :start] = result[:start, start:stop].T
+        block = result[start:stop, start:stop]
+        block[:] = np.triu(block) + np.triu(block, 1).T
+    return result

@@ -10,7 +10,17 @@ from hnlmrec.console import ProgressReporter
 from hnlmrec.models.recommenders import RECOMMENDERS
 from hnlmrec.negative_sampling import SAMPLERS
 from hnlmrec.pipeline.config import RunConfig
-from hnlmrec.pipeline.graph import Node
+from hnlmrec.pipeline.finetuning_stages import (
+    FinetuneStage,
+    FinetuneStageConfig,
+    TripletsStage,
+    TripletsStageConfig,
+    VectorsStage,
+    VectorsStageConfig,
+)
+from hnlmrec.pipeline.graph import Node, Stage
+from hnlmrec.pipeline.holdout_stage import HoldOutConfig, HoldOutStage
+from hnlmrec.pipeline.judge_stage import JudgeAloneConfig, JudgeAloneStage, JudgeStage, JudgeStageConfig
 from hnlmrec.pipeline.session import LLMSession
 from hnlmrec.pipeline.text_stages import (
     EncodeConfig,
@@ -26,6 +36,7 @@ from hnlmrec.pipeline.text_stages import (
 from hnlmrec.pipeline.training_stages import (
     EvaluateStage,
     EvaluateStageConfig,
+    PretrainStage,
     RecommenderStage,
     RecommenderStageConfig,
     TrainStage,
@@ -40,7 +51,7 @@ class Experiment:
     Attributes:
         label: unique in a run.
         sampler: its section of the configuration.
-        initialisation: "random", "semantic" or "table"; "table-1", "table-2" where a run has several tables.
+        initialisation: "random", "semantic", "finetuned" or "table"; "table-1", "table-2" where a run has several.
         initial_table: the folder of that table.
     """
 
@@ -53,11 +64,6 @@ class Experiment:
     def needs_hard_negatives(self) -> bool:
         """Whether the sampler reads generated negatives."""
         return "hard_negatives" in SAMPLERS[self.sampler.name].requires
-
-    @property
-    def needs_texts(self) -> bool:
-        """Whether item texts have to be encoded."""
-        return self.needs_hard_negatives or self.initialisation == "semantic"
 
 
 def experiments(config: RunConfig) -> list[Experiment]:
@@ -85,73 +91,176 @@ def _numbered(names: list[str]) -> list[str]:
 
 def build_graph(config: RunConfig, session: LLMSession, progress: ProgressReporter) -> list[Node]:
     """Return the nodes in an order in which inputs come first."""
-    trained = experiments(config)
-    nodes = [Node("prepare", PrepareStage(PrepareConfig(seed=config.seed, data=config.data)))]
-    nodes += _text_nodes(config, trained, session, progress)
-    roles = {node.label.removeprefix("encode/"): node.label for node in nodes}
-    for experiment in trained:
-        nodes += _experiment_nodes(config, experiment, roles, progress)
-    names = _numbered([section.name for section in config.compare.recommenders])
-    for name, section in zip(names, config.compare.recommenders, strict=True):
-        inputs = {"prepare": "prepare"}
-        if RECOMMENDERS[section.name].needs_item_vectors:
-            inputs["texts"] = roles["texts"]
-        stage = RecommenderStage(RecommenderStageConfig(recommender=section, evaluation=config.evaluation))
-        nodes.append(Node(f"recommender/{name}", stage, inputs))
-    return nodes
+    return _Builder(config, session, progress).graph()
 
 
-def _text_nodes(
-    config: RunConfig, trained: list[Experiment], session: LLMSession, progress: ProgressReporter
-) -> list[Node]:
-    generates = any(experiment.needs_hard_negatives for experiment in trained)
-    needs_texts = any(experiment.needs_texts for experiment in trained) or any(
-        RECOMMENDERS[section.name].needs_item_vectors for section in config.compare.recommenders
-    )
-    inputs = {"prepare": "prepare"}
-    nodes = []
-    if generates:
-        profiles = ProfilesStageConfig(seed=config.seed, llm=config.llm, profiles=config.profiles)
-        nodes.append(Node("profiles", ProfilesStage(profiles, session, progress), inputs))
-        inputs = {**inputs, "profiles": "profiles"}
-    if needs_texts:
-        texts = EncodeConfig(encoder=config.encoder)
-        nodes.append(Node("encode/texts", EncodeTextsStage(texts, progress), inputs))
-    if generates:
-        inputs = {**inputs, "texts": "encode/texts"}
-        negatives = HardNegativesStageConfig(
+class _Builder:
+    """Adds a node the first time that somebody asks for its label, after the nodes that it reads."""
+
+    def __init__(self, config: RunConfig, session: LLMSession, progress: ProgressReporter) -> None:
+        self.config, self.session, self.progress = config, session, progress
+        self.nodes: dict[str, Node] = {}
+
+    def graph(self) -> list[Node]:
+        config, trained = self.config, experiments(self.config)
+        self.prepare()
+        inputs = [self.train_inputs(experiment) for experiment in trained]  # texts first, then all training
+        for experiment, experiment_inputs in zip(trained, inputs, strict=True):
+            self.experiment(experiment, experiment_inputs)
+        names = _numbered([section.name for section in config.compare.recommenders])
+        for name, section in zip(names, config.compare.recommenders, strict=True):
+            needs_texts = RECOMMENDERS[section.name].needs_item_vectors
+            stage = RecommenderStage(RecommenderStageConfig(recommender=section, evaluation=config.evaluation))
+            roles = {"prepare": self.prepare()} | ({"texts": self.texts()} if needs_texts else {})
+            self.add(f"recommender/{name}", stage, roles)
+        if "judge" in self.nodes:
+            alone = JudgeAloneStage(JudgeAloneConfig(evaluation=config.evaluation))
+            self.add("recommender/judge", alone, {"prepare": self.prepare(), "judge": self.judge()})
+        return list(self.nodes.values())
+
+    def add(self, label: str, stage: Stage[Any], inputs: Mapping[str, str]) -> str:
+        self.nodes.setdefault(label, Node(label, stage, inputs))
+        return label
+
+    def prepare(self) -> str:
+        stage = PrepareStage(PrepareConfig(seed=self.config.seed, data=self.config.data))
+        return self.add("prepare", stage, {})
+
+    def profiles(self) -> str:
+        return self._profiles("profiles", self.prepare())
+
+    def _profiles(self, label: str, source: str) -> str:
+        config = self.config
+        stage = ProfilesStageConfig(seed=config.seed, llm=config.llm, profiles=config.profiles)
+        return self.add(label, ProfilesStage(stage, self.session, self.progress), {"prepare": source})
+
+    def inner_profiles(self) -> dict[str, str]:
+        """The profiles that the fine-tuning reads: of the inner train, or the judge would know the answers."""
+        if not self.config.finetuning.profiles:
+            return {}
+        return {"profiles": self._profiles("profiles/inner", self.inner())}
+
+    def texts(self) -> str:
+        """The encoder's vectors of the item and user texts; of profiles too, where a run has them."""
+        inputs = {"prepare": self.prepare()}
+        if self.writes_profiles:
+            inputs["profiles"] = self.profiles()
+        stage = EncodeTextsStage(EncodeConfig(encoder=self.config.encoder), self.progress)
+        return self.add("encode/texts", stage, inputs)
+
+    def text_negatives(self) -> str:
+        """The text variant: names that the LLM writes, grounded and encoded."""
+        config = self.config
+        inputs = {"prepare": self.prepare(), "profiles": self.profiles(), "texts": self.texts()}
+        stage_config = HardNegativesStageConfig(
             seed=config.seed, llm=config.llm, hard_negatives=config.hard_negatives, encoder=config.encoder
         )
-        nodes.append(Node("hard_negatives", HardNegativesStage(negatives, session, progress), inputs))
-        inputs = {**inputs, "generated": "hard_negatives"}
-        encode = EncodeConfig(encoder=config.encoder)
-        nodes.append(
-            Node("encode/hard_negatives", EncodeNegativesStage(encode, config.hard_negatives, progress), inputs)
+        stage = HardNegativesStage(stage_config, self.session, self.progress)
+        generated = self.add("hard_negatives", stage, inputs)
+        encode = EncodeNegativesStage(EncodeConfig(encoder=config.encoder), config.hard_negatives, self.progress)
+        return self.add("encode/hard_negatives", encode, {**inputs, "generated": generated})
+
+    def held_out(self, part: str, fraction: float, source: str) -> str:
+        stage = HoldOutStage(HoldOutConfig(seed=self.config.seed, part=part, fraction=fraction))
+        return self.add(f"holdout/{part}", stage, {"prepare": source})
+
+    def inner(self) -> str:
+        """Train without what the judge is calibrated on."""
+        return self.held_out("judge", self.config.judge.holdout, self.prepare())
+
+    def pretrain(self) -> str:
+        """The collaborative signals: of the inner train, without the pairs that become triplets."""
+        config = self.config
+        source = self.held_out("triplets", config.finetuning.holdout, self.inner())
+        stage = TrainStageConfig(
+            seed=config.seed,
+            initialisation="random",
+            model=config.pretrain.model,
+            sampler=config.pretrain.sampler,
+            alignment=None,
+            training=config.pretrain.training,
+            mask=config.evaluation.mask,
         )
-    return nodes
+        return self.add("pretrain", PretrainStage(stage, config.evaluation, self.progress), {"prepare": source})
 
+    def finetune(self) -> str:
+        config, section = self.config, self.config.finetuning
+        inputs = {"prepare": self.inner(), "pretrain": self.pretrain()}
+        triplets_inputs = {**inputs, "pairs": "holdout/triplets"}
+        if section.triplets.strategy in ("combined", "semantic_close_behaviour_far"):
+            triplets_inputs["texts"] = self.texts()
+        if section.triplets.strategy == "llm_text":
+            triplets_inputs["hard_negatives"] = self.text_negatives()
+        triplets = TripletsStage(TripletsStageConfig(seed=config.seed, triplets=section.triplets))
+        inputs["triplets"] = self.add("triplets", triplets, triplets_inputs)
+        inputs |= self.inner_profiles()
+        stage_config = FinetuneStageConfig(
+            seed=config.seed,
+            texts=section.texts,
+            encoder=section.encoder,
+            training=section.training,
+            precision=section.precision,
+            device=section.device,
+        )
+        return self.add("finetune", FinetuneStage(stage_config, self.progress), inputs)
 
-def _experiment_nodes(
-    config: RunConfig, experiment: Experiment, roles: Mapping[str, str], progress: ProgressReporter
-) -> list[Node]:
-    inputs = {"prepare": "prepare"}
-    if experiment.needs_texts:
-        inputs["texts"] = roles["texts"]
-    if experiment.needs_hard_negatives:
-        inputs["hard_negatives"] = "encode/hard_negatives"
-    train = TrainStageConfig(
-        seed=config.seed,
-        initialisation="table" if experiment.initial_table else experiment.initialisation,
-        initial_table=experiment.initial_table,
-        model=config.model,
-        sampler=experiment.sampler,
-        alignment=config.alignment if experiment.needs_texts else None,
-        training=config.training,
-        mask=config.evaluation.mask,
-    )
-    label = experiment.label
-    evaluation = EvaluateStageConfig(evaluation=config.evaluation)
-    return [
-        Node(f"train/{label}", TrainStage(train, config.evaluation, progress), inputs),
-        Node(f"evaluate/{label}", EvaluateStage(evaluation), {"prepare": "prepare", "train": f"train/{label}"}),
-    ]
+    def vectors(self) -> str:
+        """What the fine-tuned LLM emits for items, users and pairs."""
+        config, section = self.config, self.config.finetuning
+        inputs = {"finetune": self.finetune(), "pretrain": self.pretrain()}
+        inputs |= {"prepare": self.prepare(), "inner": self.inner()}
+        inputs |= self.inner_profiles()
+        stage_config = VectorsStageConfig(
+            seed=config.seed,
+            texts=section.texts,
+            vectors=section.vectors,
+            precision=section.precision,
+            device=section.device,
+        )
+        return self.add("vectors", VectorsStage(stage_config, self.progress), inputs)
+
+    def judge(self) -> str:
+        config = self.config
+        inputs = {"prepare": self.prepare(), "inner": self.inner(), "texts": self.texts()}
+        if config.judge.name == "llm":
+            inputs |= {"vectors": self.vectors(), "pretrain": self.pretrain()}
+        return self.add("judge", JudgeStage(JudgeStageConfig(seed=config.seed, judge=config.judge)), inputs)
+
+    @property
+    def writes_profiles(self) -> bool:
+        """Whether the LLM writes profiles, which it does for its names of negatives."""
+        config = self.config
+        generates = any(experiment.needs_hard_negatives for experiment in experiments(config))
+        return generates and (config.negatives == "text" or config.finetuning.triplets.strategy == "llm_text")
+
+    def train_inputs(self, experiment: Experiment) -> dict[str, str]:
+        """Ask for all that an experiment reads."""
+        inputs = {"prepare": self.prepare()}
+        if experiment.initialisation == "semantic":
+            inputs["texts"] = self.texts()
+        if experiment.initialisation == "finetuned":
+            inputs["texts"] = self.vectors()
+        if experiment.needs_hard_negatives:
+            is_tuned = self.config.negatives == "finetuned"
+            inputs["hard_negatives"] = self.vectors() if is_tuned else self.text_negatives()
+            inputs["projected"] = self.vectors() if is_tuned else self.texts()
+        if getattr(experiment.sampler, "risk_penalty", 0.0) or self.config.training.recognised_share:
+            inputs["judge"] = self.judge()
+        return inputs
+
+    def experiment(self, experiment: Experiment, inputs: Mapping[str, str]) -> None:
+        config, label = self.config, experiment.label
+        projects = "projected" in inputs or "texts" in inputs
+        train = TrainStageConfig(
+            seed=config.seed if config.training_seed is None else config.training_seed,
+            initialisation="table" if experiment.initial_table else experiment.initialisation,
+            initial_table=experiment.initial_table,
+            model=config.model,
+            sampler=experiment.sampler,
+            alignment=config.alignment if projects else None,
+            training=config.training,
+            mask=config.evaluation.mask,
+        )
+        trained = self.add(f"train/{label}", TrainStage(train, config.evaluation, self.progress), inputs)
+        evaluate = EvaluateStage(EvaluateStageConfig(evaluation=config.evaluation))
+        self.add(f"evaluate/{label}", evaluate, {"prepare": self.prepare(), "train": trained})

@@ -14,14 +14,16 @@ from hnlmrec.encoders import EncoderConfig
 from hnlmrec.evaluation.evaluator import EvaluationConfig
 from hnlmrec.generation.hard_negatives import HardNegativesConfig
 from hnlmrec.generation.profiles import ProfilesConfig
+from hnlmrec.judging import JudgeConfig
 from hnlmrec.llm.providers import LLMConfig
 from hnlmrec.models import MODELS
 from hnlmrec.models.recommenders import RECOMMENDERS
 from hnlmrec.negative_sampling import SAMPLERS
+from hnlmrec.pipeline.finetuning_section import FinetuningSection
 from hnlmrec.training import TrainingConfig
 
 DEFAULT_NAMES = {"model": "lightgcn", "sampler": "semantic"}
-Initialisation = Annotated[str, Field(pattern=r"^(random|semantic|table:.+)$")]
+Initialisation = Annotated[str, Field(pattern=r"^(random|semantic|finetuned|table:.+)$")]
 
 
 def _tag(name: str) -> Any:
@@ -49,6 +51,14 @@ else:
 
 def _section(kind: Any, name: str) -> Any:
     return TypeAdapter(kind).validate_python({"name": name})
+
+
+class PretrainSection(Config):
+    """Section [pretrain]: the CF model whose vectors are the collaborative signals."""
+
+    model: ModelSection = Field(default_factory=lambda: _section(ModelSection, "lightgcn"))
+    sampler: SamplerSection = Field(default_factory=lambda: _section(SamplerSection, "dns"))
+    training: TrainingConfig = TrainingConfig()
 
 
 class ComparisonConfig(Config):
@@ -80,14 +90,23 @@ class RunConfig(Config):
     """Name of the folder below `runtime.runs`."""
     seed: int = Field(0, ge=0)
     """The seed of every random stream."""
+    training_seed: int | None = Field(None, ge=0)
+    """Another seed for the training alone, which keeps split, texts and judgements; null takes `seed`."""
     initialisation: Initialisation = "random"
-    """Where the CF embeddings start: "random" values, "semantic" (the item texts' vectors through the projector)
-    or "table:FOLDER" (the tables users and items of that folder, such as a train stage writes)."""
+    """Where the CF embeddings start: "random" values, "semantic" (the item texts' vectors through the projector),
+    "finetuned" (the same with the fine-tuned LLM's vectors) or "table:FOLDER" (the tables users and items of that
+    folder, such as a train stage writes)."""
     data: PreparationConfig
     llm: LLMConfig = LLMConfig()
     profiles: ProfilesConfig = ProfilesConfig()
     hard_negatives: HardNegativesConfig = HardNegativesConfig()
     encoder: EncoderConfig = EncoderConfig()
+    negatives: Literal["text", "finetuned"] = "text"
+    """Where the vectors of generated negatives come from: names that the LLM writes, encoded (`text`), or the
+    fine-tuned LLM itself, which emits vectors (`finetuned`)."""
+    pretrain: PretrainSection = PretrainSection()
+    finetuning: FinetuningSection = FinetuningSection()
+    judge: JudgeConfig = JudgeConfig()
     model: ModelSection = Field(default_factory=lambda: _section(ModelSection, DEFAULT_NAMES["model"]))
     """The CF model, by `name`; LightGCN where none is given."""
     sampler: SamplerSection = Field(default_factory=lambda: _section(SamplerSection, DEFAULT_NAMES["sampler"]))

@@ -156,7 +156,7 @@ def _describe_experiment(experiment: Experiment, results: Mapping[str, NodeResul
 
 
 def _llm_counts(results: Mapping[str, NodeResult]) -> dict[str, int]:
-    stages = [results[label] for label in ("profiles", "hard_negatives") if label in results]
+    stages = [results[label] for label in ("profiles", "profiles/inner", "hard_negatives") if label in results]
     made = [stage.counts for stage in stages if not stage.reused]
     counts = {
         name: sum(int(stage[name]) for stage in made)

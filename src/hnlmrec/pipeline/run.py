@@ -22,7 +22,7 @@ from hnlmrec.generation.catalogue import TextCatalogue
 from hnlmrec.generation.hard_negatives import plan_hard_negatives
 from hnlmrec.generation.plan import CallPlan, Prices
 from hnlmrec.generation.profiles import plan_profiles
-from hnlmrec.pipeline.build import build_graph, experiments
+from hnlmrec.pipeline.build import build_graph
 from hnlmrec.pipeline.config import RunConfig
 from hnlmrec.pipeline.graph import Node, NodeResult, run_graph
 from hnlmrec.pipeline.report import write_run_report
@@ -32,7 +32,21 @@ from hnlmrec.rng import RandomStreams
 
 log = logging.getLogger(__name__)
 _OUTDATED = (RESULT, STAGES, "metrics.json", "metrics.jsonl", "report.html")
-STAGE_NAMES = ("prepare", "profiles", "hard_negatives", "encode", "train", "evaluate", "report")
+STAGE_NAMES = (
+    "prepare",
+    "profiles",
+    "hard_negatives",
+    "encode",
+    "holdout",
+    "pretrain",
+    "triplets",
+    "finetune",
+    "vectors",
+    "judge",
+    "train",
+    "evaluate",
+    "report",
+)
 
 
 def run_pipeline(
@@ -94,14 +108,17 @@ def plan_run(config: RunConfig, store: ArtifactStore | None = None) -> dict[str,
     """
     store = store or ArtifactStore(Path(config.runtime.artifacts))
     prepared = prepare_only(config, store)
+    with _session(config, store) as session:
+        labels = {node.label for node in build_graph(config, session, SilentProgress())}
     catalogue = TextCatalogue.load(prepared.path)
     prices = Prices(config.llm.prompt_price, config.llm.completion_price)
     stages: dict[str, CallPlan] = {}
-    if any(experiment.needs_hard_negatives for experiment in experiments(config)):
-        completion, streams = config.llm.completion(), RandomStreams(config.seed)
-        stages["profiles"] = plan_profiles(
+    completion, streams = config.llm.completion(), RandomStreams(config.seed)
+    for label in sorted(labels & {"profiles", "profiles/inner"}):
+        stages[label] = plan_profiles(
             catalogue, config.profiles, completion=completion, streams=streams, prices=prices
         )
+    if "hard_negatives" in labels:
         stages["hard_negatives"] = plan_hard_negatives(
             catalogue, config.hard_negatives, completion=completion, streams=streams, prices=prices
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import torch
 
@@ -17,6 +18,7 @@ from hnlmrec.config import Config, runtime
 from hnlmrec.console import ProgressReporter
 from hnlmrec.data.embeddings import EmbeddingTable, HardNegativeTable
 from hnlmrec.data.interactions import InteractionDataset, Split
+from hnlmrec.data.judgements import JudgementTable
 from hnlmrec.errors import MissingFileError
 from hnlmrec.evaluation.evaluator import (
     EvaluationConfig,
@@ -48,7 +50,7 @@ class TrainStageConfig(Config):
     seed: int
     """Seed of initial values, shuffling and drawing."""
     initialisation: str
-    """Where the embeddings start: "random", "semantic" or "table"."""
+    """Where the embeddings start: "random", "semantic", "finetuned" or "table"."""
     initial_table: str = runtime("")
     """Folder of that table; what it holds is part of the key, not where it lies."""
     model: ModelSection
@@ -61,7 +63,11 @@ class TrainStageConfig(Config):
 
 
 class TrainStage(Stage[TrainStageConfig]):
-    """Trains one model with one sampler; inputs prepare and, where they are needed, texts and hard_negatives."""
+    """Trains one model with one sampler; inputs prepare and, where they are needed, tables of the other side.
+
+    These are texts (text vectors of items, for a semantic start), hard_negatives, projected (the items' vectors in
+    the space of the hard negatives, for their projector), and judge.
+    """
 
     name = "train"
     version = 2
@@ -87,7 +93,7 @@ class TrainStage(Stage[TrainStageConfig]):
         config, streams = self.config, RandomStreams(self.config.seed)
         dataset = InteractionDataset.load(inputs["prepare"])
         resources = self._resources(dataset, inputs, streams)
-        initial, counts = self._initial(resources)
+        initial, counts = self._initial(resources, inputs, streams)
         model = MODELS[config.model.name](
             dataset, config.model, generator=_generator(streams, "model"), initial=initial
         )
@@ -99,6 +105,7 @@ class TrainStage(Stage[TrainStageConfig]):
                 config.training,
                 streams,
                 evaluate=self._measure(dataset),
+                judgements=resources.judgements,
                 folder=out,
                 progress=lambda report: _tell(report, advance),
                 description=self._description(),
@@ -109,26 +116,31 @@ class TrainStage(Stage[TrainStageConfig]):
     def _resources(
         self, dataset: InteractionDataset, inputs: Mapping[str, Path], streams: RandomStreams
     ) -> SamplerResources:
-        config = self.config
-        if "texts" not in inputs or config.alignment is None:
-            return SamplerResources(dataset, embedding_size=config.model.embedding_size)
-        item_vectors, _ = EmbeddingTable.load(inputs["texts"], "items").rows(dataset.items.all_ids)
-        projector = SemanticProjector(
-            item_vectors,
-            config.model.embedding_size,
-            config.alignment,
-            generator=_generator(streams, "projector"),
-        )
-        table = HardNegativeTable.load(inputs["hard_negatives"], dataset) if "hard_negatives" in inputs else None
-        return SamplerResources(dataset, table, projector, item_vectors, config.model.embedding_size)
+        size = self.config.model.embedding_size
+        judgements = JudgementTable.load(inputs["judge"], dataset) if "judge" in inputs else None
+        if "hard_negatives" not in inputs:
+            return SamplerResources(dataset, embedding_size=size, judgements=judgements)
+        table = HardNegativeTable.load(inputs["hard_negatives"], dataset)
+        item_vectors, projector = self._projector(inputs["projected"], dataset, streams)
+        return SamplerResources(dataset, table, projector, item_vectors, size, judgements)
+
+    def _projector(
+        self, folder: Path, dataset: InteractionDataset, streams: RandomStreams
+    ) -> tuple[npt.NDArray[np.float32], SemanticProjector]:
+        """Return the items' vectors of a folder, and a projector from their space into that of the model."""
+        assert self.config.alignment is not None
+        item_vectors, _ = EmbeddingTable.load(folder, "items").rows(dataset.items.all_ids)
+        generator = _generator(streams, "projector")
+        size = self.config.model.embedding_size
+        return item_vectors, SemanticProjector(item_vectors, size, self.config.alignment, generator=generator)
 
     def _initial(
-        self, resources: SamplerResources
+        self, resources: SamplerResources, inputs: Mapping[str, Path], streams: RandomStreams
     ) -> tuple[tuple[torch.Tensor, torch.Tensor] | None, dict[str, int]]:
         """Return (users, items) to start from, None for random values, and what is to be counted of them."""
         config, dataset = self.config, resources.dataset
         if config.initialisation == "table":
-            generator = _generator(RandomStreams(config.seed), "model")
+            generator = _generator(streams, "model")
             start = initial_embeddings(
                 Path(config.initial_table), dataset, config.model.embedding_size, generator=generator
             )
@@ -136,10 +148,11 @@ class TrainStage(Stage[TrainStageConfig]):
                 if missing:
                     log.warning("%d %s: they start from random values", missing, name.replace("_", " "))
             return (start.users, start.items), start.counts
-        if config.initialisation == "semantic":
-            assert resources.item_vectors is not None
-            assert resources.projector is not None
-            return semantic_initialisation(resources.item_vectors, resources.projector, dataset.train), {}
+        if config.initialisation in ("semantic", "finetuned"):
+            item_vectors, projector = resources.item_vectors, resources.projector
+            if inputs.get("projected") != inputs["texts"] or item_vectors is None or projector is None:
+                item_vectors, projector = self._projector(inputs["texts"], dataset, streams)
+            return semantic_initialisation(item_vectors, projector, dataset.train), {}
         return None, {}
 
     def _description(self) -> dict[str, Any]:
@@ -164,6 +177,12 @@ class TrainStage(Stage[TrainStageConfig]):
         return measure
 
 
+class PretrainStage(TrainStage):
+    """Trains the CF model whose vectors are the collaborative signals; input prepare, an inner train split."""
+
+    name = "pretrain"
+
+
 class EvaluateStageConfig(Config):
     """What is measured of a trained model."""
 
@@ -185,7 +204,7 @@ class EvaluateStage(Stage[EvaluateStageConfig]):
             torch.from_numpy(np.array(EmbeddingTable.load(inputs["train"], name).vectors, dtype=np.float32))
             for name in ("users", "items")
         )
-        results = _evaluate_splits(dot_product_scorer(users, vectors), dataset, self.config.evaluation)
+        results = evaluate_splits(dot_product_scorer(users, vectors), dataset, self.config.evaluation)
         drawn = pl.read_parquet(inputs["train"] / "drawn.parquet")
         # A generated vector has a part in the negative that it was mixed into, and is what is audited.
         items = drawn.select(pl.when(pl.col("generated") >= 0).then("generated").otherwise("negative"))
@@ -214,14 +233,15 @@ class RecommenderStage(Stage[RecommenderStageConfig]):
         recommender = RECOMMENDERS[self.config.recommender.name](self.config.recommender)
         vectors = EmbeddingTable.load(inputs["texts"], "items") if "texts" in inputs else None
         recommender.fit(dataset, vectors)
-        results = _evaluate_splits(recommender.score, dataset, self.config.evaluation)
+        results = evaluate_splits(recommender.score, dataset, self.config.evaluation)
         write_evaluation(out, results)
         return StageSummary({"evaluate_seconds": round(sum(r.seconds for r in results.values()), 3)})
 
 
-def _evaluate_splits(
+def evaluate_splits(
     score: Scorer, dataset: InteractionDataset, config: EvaluationConfig
 ) -> dict[str, EvaluationResult]:
+    """Measure a scorer on validation and on test, as far as these have pairs."""
     splits: tuple[Split, ...] = ("valid", "test")
     return {
         split: evaluate(

@@ -1,0 +1,131 @@
+"""The stages of the judge: which unobserved pairs are probably positives, and how well that alone recommends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hnlmrec.artifacts import write_json
+from hnlmrec.config import Config
+from hnlmrec.data.embeddings import EmbeddingTable
+from hnlmrec.data.interactions import InteractionDataset, Numbers
+from hnlmrec.data.judgements import JudgementTable
+from hnlmrec.evaluation.evaluator import EvaluationConfig, Scorer
+from hnlmrec.evaluation.files import write_evaluation
+from hnlmrec.judging import (
+    DotEvidence,
+    EASEEvidence,
+    Evidence,
+    Judge,
+    JudgeConfig,
+    PopularityEvidence,
+    TextEvidence,
+)
+from hnlmrec.pipeline.graph import Stage, StageSummary
+from hnlmrec.pipeline.training_stages import evaluate_splits
+from hnlmrec.rng import RandomStreams
+
+
+class JudgeStageConfig(Config):
+    """What decides the judgements."""
+
+    seed: int
+    judge: JudgeConfig
+
+
+class JudgeStage(Stage[JudgeStageConfig]):
+    """Fits a judge; inputs prepare, inner (train with a part held out) and texts; for "llm", pretrain and vectors.
+
+    The simple judge is fitted beside the other, so that calibration.json always tells whether the LLM helps.
+    """
+
+    name = "judge"
+
+    def __init__(self, config: JudgeStageConfig) -> None:
+        self.config = config
+
+    def run(self, inputs: Mapping[str, Path], out: Path) -> StageSummary:
+        """Write judgements.parquet and calibration.json."""
+        config = self.config.judge
+        dataset = InteractionDataset.load(inputs["prepare"])
+        inner = InteractionDataset.load(inputs["inner"])
+        judges = [Judge(config.model_copy(update={"name": "ease_text"}), _simple_evidence(config, inputs))]
+        if config.name == "llm":
+            judges.append(Judge(config, [*judges[0].evidence, *_learned_evidence(inputs)]))
+        reports = {}
+        for judge in judges:
+            for report in judge.fit(inner, RandomStreams(self.config.seed)):
+                reports[report.name] = asdict(report)
+        table = judges[-1].judge(dataset)
+        table.save(out, dataset)
+        write_json(out / "calibration.json", {"judges": list(reports.values()), "weights": judges[-1].weights()})
+        areas = {f"auc {name}": round(report["auc_uniform"], 4) for name, report in reports.items()}
+        hard = {f"hard auc {name}": round(report["auc_hard"], 4) for name, report in reports.items()}
+        return StageSummary({"judgements": len(table), **areas, **hard})
+
+
+def _simple_evidence(config: JudgeConfig, inputs: Mapping[str, Path]) -> list[Evidence]:
+    texts = EmbeddingTable.load(inputs["texts"], "items")
+    text = TextEvidence(texts, config.text_power, config.memory_limit_gib)
+    return [EASEEvidence(config), text, PopularityEvidence()]
+
+
+def _learned_evidence(inputs: Mapping[str, Path]) -> list[Evidence]:
+    tables = {
+        role: (EmbeddingTable.load(inputs[role], "users"), EmbeddingTable.load(inputs[role], "items"))
+        for role in ("vectors", "pretrain")
+    }
+    return [
+        DotEvidence("llm", *tables["vectors"], cosine=True),
+        DotEvidence("cf", *tables["pretrain"], cosine=False),
+    ]
+
+
+class JudgeAloneConfig(Config):
+    """What is measured of a judge as a recommender."""
+
+    evaluation: EvaluationConfig
+
+
+class JudgeAloneStage(Stage[JudgeAloneConfig]):
+    """Recommends each user's likeliest items; inputs prepare and judge.
+
+    A system that is trained with a judge's help counts only if it beats this.
+    """
+
+    name = "recommender"
+
+    def __init__(self, config: JudgeAloneConfig) -> None:
+        self.config = config
+
+    def external_inputs(self) -> dict[str, str]:
+        """Tell this from the other recommenders."""
+        return {"recommender": "judge"}
+
+    def run(self, inputs: Mapping[str, Path], out: Path) -> StageSummary:
+        """Write metrics and values by user."""
+        dataset = InteractionDataset.load(inputs["prepare"])
+        table = JudgementTable.load(inputs["judge"], dataset)
+        results = evaluate_splits(_scorer(table, dataset.n_items), dataset, self.config.evaluation)
+        write_evaluation(out, results)
+        return StageSummary({"evaluate_seconds": round(sum(r.seconds for r in results.values()), 3)})
+
+
+def _scorer(table: JudgementTable, n_items: int) -> Scorer:
+    order = np.argsort(table.users, kind="stable")
+    users, items, scores = table.users[order], table.items[order], table.scores[order]
+    lowest = float(scores.min(initial=0.0)) - 1.0
+
+    def score(wanted: Numbers) -> torch.Tensor:
+        result = torch.full((len(wanted), n_items), lowest)
+        starts, ends = np.searchsorted(users, wanted), np.searchsorted(users, wanted, side="right")
+        rows = np.repeat(np.arange(len(wanted)), ends - starts)
+        places = np.concatenate([np.arange(a, b) for a, b in zip(starts, ends, strict=True)])
+        result[rows, items[places]] = torch.from_numpy(scores[places])
+        return result
+
+    return score

@@ -1,0 +1,133 @@
+"""The whole of HNLMRec on a small data set: pretrain, triplets, fine-tuning, vectors, judge, training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.cli.conftest import Outcome
+from tests.unit.finetuning_world import tiny_model
+
+from hnlmrec.data.interactions import InteractionDataset
+from hnlmrec.data.judgements import JudgementTable
+from hnlmrec.data.tables import read_json
+
+Cli = Callable[..., Outcome]
+CONFIG = """
+name = "tuned"
+negatives = "finetuned"
+[data]
+source = "{source}"
+[encoder]
+name = "hashing"
+[model]
+embedding_size = 8
+[sampler]
+name = "hnlmrec"
+n_candidates = 4
+risk_penalty = 2.0
+[pretrain.model]
+name = "lightgcn"
+embedding_size = 8
+[pretrain.training]
+epochs = 2
+batch_size = 64
+select_by = "recall@5"
+[finetuning]
+holdout = 0.2
+[finetuning.encoder]
+base_model = "{model}"
+lora_rank = 2
+[finetuning.training]
+epochs = 1
+batch_size = 4
+preference_share = 0.5
+[finetuning.vectors]
+granularity = "k_per_user"
+k = 2
+[finetuning.triplets]
+rank_from = 0
+rank_to = 10
+[judge]
+name = "llm"
+holdout = 0.2
+regularization = 5.0
+hard_candidates = 5
+uniform_candidates = 5
+top = 10
+[training]
+epochs = 3
+batch_size = 64
+select_by = "recall@5"
+recognised_share = 0.3
+recognised_per_user = 3
+[evaluation]
+ks = [5, 10]
+[compare]
+initialisations = ["random", "finetuned"]
+"""
+
+
+@pytest.fixture
+def config(data: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "tuned.toml"
+    path.write_text(CONFIG.format(source=data, model=tiny_model(tmp_path / "model")))
+    return path
+
+
+def test_from_interactions_to_a_system_that_the_llm_has_taught(cli: Cli, config: Path) -> None:
+    first = cli("run", config, "--json")
+    assert first.status == 0, first.stderr
+    result = first.json
+    stages = {stage["label"]: stage for stage in result["stages"]}
+    assert result["llm"]["requests"] == 0
+    assert result["experiments"][0]["sampler_counts"]["missing"] == 0
+    assert len(result["experiments"]) == 2
+    assert result["recommenders"][-1]["name"] == "judge"
+    assert stages["finetune"]["counts"]["steps"] > 0
+    assert stages["vectors"]["counts"]["hard_negatives"] == 2 * result["dataset"]["users"]
+    paths = {label: Path(stage["path"]) for label, stage in stages.items()}
+    names = [judge["name"] for judge in read_json(paths["judge"] / "calibration.json")["judges"]]
+    assert {"ease_text", "llm", "llm alone", "cf alone"} <= set(names)
+    second = cli("run", config, "--json").json
+    assert all(stage["reused"] for stage in second["stages"])
+    assert second["metrics"] == result["metrics"]
+
+
+def test_another_training_seed_pays_for_the_training_alone(cli: Cli, config: Path) -> None:
+    assert cli("run", config, "compare.initialisations=[]", "--until", "evaluate").status == 0
+    again = cli(
+        "run", config, "compare.initialisations=[]", "training_seed=7", "--until", "evaluate", "--json"
+    ).json
+    made = {stage["label"] for stage in again["stages"] if not stage["reused"]}
+    assert made == {"train/hnlmrec+random", "evaluate/hnlmrec+random"}
+
+
+def test_what_is_held_out_reaches_neither_signals_nor_triplets_nor_judge(cli: Cli, config: Path) -> None:
+    paths = {
+        stage["label"]: Path(stage["path"])
+        for stage in cli("run", config, "--until", "judge", "--json").json["stages"]
+    }
+    whole = InteractionDataset.load(paths["prepare"])
+    inner = InteractionDataset.load(paths["holdout/judge"])
+    signals = InteractionDataset.load(paths["holdout/triplets"])
+    for outer, part in ((whole, inner), (inner, signals)):
+        assert outer.train.contains(part.train.users, part.train.indices).all()
+        assert not part.train.contains(part.valid.users, part.valid.indices).any()
+        assert not len(part.test)
+        for split in ("valid", "test"):
+            held = whole.split(split)  # type: ignore[arg-type]
+            assert not part.train.contains(held.users, held.indices).any()
+            assert not part.valid.contains(held.users, held.indices).any()
+    table = JudgementTable.load(paths["judge"], whole)
+    assert not whole.train.contains(table.users, table.items).any()
+
+
+def test_the_judge_needs_no_language_model(cli: Cli, config: Path) -> None:
+    options = ("judge.name=ease_text", "sampler={name='dns'}", "compare.initialisations=[]", "negatives=text")
+    result = cli("run", config, *options, "--until", "evaluate", "--json")
+    assert result.status == 0, result.stderr
+    labels = {stage["label"] for stage in result.json["stages"]}
+    assert "judge" in labels
+    assert not labels & {"pretrain", "finetune", "vectors", "profiles"}
