@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -162,15 +163,27 @@ def audit(
 
 @app.command()
 def compare(
-    run_folders: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, the reference first.")],
-    metric: Annotated[str, typer.Option(help="Metric to test.")] = "recall@20",
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="STUDY.toml|RUN...",
+            help="A study file or a shipped study's name, then KEY=VALUE; or run folders, the reference first.",
+        ),
+    ],
+    metric: Annotated[str, typer.Option(help="Metric to test, of run folders.")] = "recall@20",
     *,
     as_json: Json = False,
+    verbose: Verbose = False,
 ) -> None:
-    """Compare runs on one data set: paired tests over users against the first, Holm-corrected."""
+    """Run what is missing of a study, or compare finished runs: paired tests over users, Holm-corrected."""
+    from hnlmrec.studies.files import is_study
+
+    if is_study(sources[0]):
+        _run_study(sources[0], sources[1:], as_json=as_json, verbose=verbose)
+        return
     from hnlmrec.pipeline.results import compare_runs, open_run
 
-    comparison = compare_runs([open_run(folder) for folder in run_folders], metric)
+    comparison = compare_runs([open_run(Path(folder)) for folder in sources], metric)
     if as_json:
         typer.echo(json.dumps(asdict(comparison)))
         return
@@ -179,6 +192,19 @@ def compare(
             f"{row.label} against {row.baseline}: {row.metric} {row.mean:.4f} against {row.baseline_mean:.4f}, "
             f"p = {row.p_adjusted:.2g} ({comparison.test}, {comparison.correction}), {row.n_users} users"
         )
+
+
+def _run_study(source: str, overrides: list[str], *, as_json: bool, verbose: bool) -> None:
+    from hnlmrec.studies.files import load_study
+    from hnlmrec.studies.run import run_study, study_text
+
+    log_to_stderr(verbose=verbose)
+    if not verbose:  # thousands of lines about stages would hide how far the study has come
+        logging.getLogger("hnlmrec").setLevel(logging.WARNING)
+    result = run_study(load_study(source, overrides))
+    typer.echo(json.dumps(result, ensure_ascii=False) if as_json else study_text(result))
+    if result["failed"]:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -23,7 +23,7 @@ def shipped_configs() -> dict[str, Path]:
 
 def load_shipped(name: str, overrides: Iterable[str] = ()) -> RunConfig:
     """Read a shipped configuration."""
-    return _build(read_toml(lookup(shipped_configs(), name, "configuration")), overrides, name)
+    return build_run_config(read_toml(lookup(shipped_configs(), name, "configuration")), overrides, name)
 
 
 def load_run_config(config: Path, overrides: Iterable[str] = ()) -> RunConfig:
@@ -38,7 +38,7 @@ def load_run_config(config: Path, overrides: Iterable[str] = ()) -> RunConfig:
             return load_shipped(str(config), overrides)
         names = ", ".join(shipped_configs())
         raise MissingFileError(f"there is no file {config}, and no shipped configuration of that name: {names}.")
-    return _build(read_toml(config), overrides, str(config))
+    return build_run_config(read_toml(config), overrides, str(config))
 
 
 def training_config(source: str, model: str, sampler: str, overrides: Iterable[str] = ()) -> RunConfig:
@@ -50,14 +50,14 @@ def training_config(source: str, model: str, sampler: str, overrides: Iterable[s
         "model": {"name": model},
         "sampler": {"name": sampler},
     }
-    return _build(values, overrides, "the command line")
+    return build_run_config(values, overrides, "the command line")
 
 
 def data_config(source: str, overrides: Iterable[str] = ()) -> RunConfig:
     """Return a configuration that is only prepared; overrides may leave out `data.`."""
     sections = RunConfig.model_fields.keys()
     full = [text if text.split("=")[0].split(".")[0] in sections else f"data.{text}" for text in overrides]
-    return _build({"data": {"source": source}}, full, "the command line")
+    return build_run_config({"data": {"source": source}}, full, "the command line")
 
 
 def copy_shipped(name: str, target: Path) -> Path:
@@ -73,7 +73,12 @@ def copy_shipped(name: str, target: Path) -> Path:
     return target
 
 
-def _build(values: dict[str, Any], overrides: Iterable[str], where: str) -> RunConfig:
+def build_run_config(values: dict[str, Any], overrides: Iterable[str], where: str) -> RunConfig:
+    """Build a configuration from values as TOML gives them.
+
+    Raises:
+        ConfigError: lists every problem, and says `where` the values came from.
+    """
     merged = apply_overrides(values, overrides)
     for section, name in DEFAULT_NAMES.items():  # a section may be changed without repeating its default name
         if isinstance(merged.get(section), dict):

@@ -1,0 +1,1 @@
+"""Studies: grids of runs from one file, with search, statistics, tables and pictures."""

@@ -1,0 +1,277 @@
+"""A study file becomes cells: each one run's configuration and the node of its graph that holds its result."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hnlmrec.errors import ConfigError, lookup
+from hnlmrec.models import MODELS
+from hnlmrec.models.recommenders import RECOMMENDERS
+from hnlmrec.negative_sampling import SAMPLERS
+from hnlmrec.pipeline.build import experiments
+from hnlmrec.pipeline.config import DEFAULT_NAMES, RunConfig
+from hnlmrec.pipeline.shipped import build_run_config
+from hnlmrec.studies.config import DatasetSection, ModelEntry, StudyConfig, VariantSection, VarySection
+
+JUDGE = "judge"
+NO_START = "none"
+Values = dict[str, Any]
+_SHOWN_ERRORS = 5
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a cell stands in the grid.
+
+    Attributes:
+        dataset: label.
+        model: label.
+        variant: label.
+        initialisation: "none" for a recommender without training.
+        varied: label of the varied parameter; "" where none is.
+        value: its value as text.
+        seed: None where the result does not depend on it.
+    """
+
+    dataset: str
+    model: str
+    variant: str
+    initialisation: str
+    varied: str = ""
+    value: str = ""
+    seed: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The cell in words, for messages."""
+        start = "" if self.initialisation == NO_START else f"+{self.initialisation}"
+        varied = f" {self.varied}={self.value}" if self.varied else ""
+        seed = "" if self.seed is None else f" seed {self.seed}"
+        return f"{self.dataset} {self.model} {self.variant}{start}{varied}{seed}"
+
+    @property
+    def arm(self) -> Place:
+        """What the search chooses settings for: the cell without seed and varied value."""
+        return replace(self, varied="", value="", seed=None)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run: its place, its configuration, and the label of the node that measures it."""
+
+    place: Place
+    config: RunConfig
+    target: str
+
+
+class Grid:
+    """Builds the cells of a study.
+
+    Args:
+        study: the file.
+        base: sections of a run's configuration that all cells start from.
+        overrides: settings of the command line, which win over all others.
+
+    Raises:
+        ConfigError: unknown labels, names or settings.
+    """
+
+    def __init__(self, study: StudyConfig, base: Mapping[str, Any], overrides: Sequence[str] = ()) -> None:
+        self.study, self.overrides = study, tuple(overrides)
+        self.base = {name: value for name, value in base.items() if name not in ("compare", "name")}
+        names = {family: _section_name(self.base, family) for family in DEFAULT_NAMES}
+        self.datasets = study.datasets or (DatasetSection(label="data"),)
+        self.models = study.models or (ModelEntry(label=names["model"]),)
+        _check_labels(study, self.datasets, self.models)
+        self.profiles_are_written = any(self._writes_profiles(variant) for variant in study.variants)
+
+    def arms(self) -> Iterator[tuple[Place, DatasetSection, ModelEntry, VariantSection]]:
+        """Go through data sets, models, variants and initialisations, as far as they are selected."""
+        chosen = self.study.select
+        for dataset in _selected(self.datasets, chosen.datasets):
+            for model in _selected(self.models, chosen.models):
+                for variant in _selected(self.study.variants, chosen.variants):
+                    for start in self._starts(variant):
+                        yield Place(dataset.label, model.label, variant.label, start), dataset, model, variant
+
+    def cells(self, chosen: Mapping[Place, Sequence[str]] | None = None) -> list[Cell]:
+        """Return all cells.
+
+        Args:
+            chosen: settings that the search found, by arm.
+
+        Raises:
+            ConfigError: settings that no run can have, each told once.
+        """
+        found, problems = [], []
+        for arm, dataset, model, variant in self.arms():
+            for place, varied in self._grid(arm, variant):
+                extra = [*(chosen or {}).get(arm, ()), *varied]
+                try:
+                    found.append(self.cell(place, dataset, model, variant, extra))
+                except ConfigError as error:
+                    problems.append(str(error))
+        if problems:
+            raise ConfigError("\n".join(list(dict.fromkeys(problems))[:_SHOWN_ERRORS]))
+        if not found:
+            raise ConfigError("no cell of the study is selected: look at [select] and at the labels of the file.")
+        return found
+
+    def cell(
+        self,
+        place: Place,
+        dataset: DatasetSection,
+        model: ModelEntry,
+        variant: VariantSection,
+        extra: Iterable[str] = (),
+    ) -> Cell:
+        """Build one cell; `extra` are settings after those of the variant and before the command line's."""
+        where = f"variant {variant.label!r} with model {model.label!r} on {dataset.label!r}"
+        values = self._values(model, variant)
+        settings = [*dataset.set, *model.set, *variant.set, *extra, *self.overrides, *self._seed(place)]
+        if place.initialisation != NO_START:
+            settings.append(f"initialisation={json.dumps(place.initialisation)}")
+        own = [text.removeprefix("recommender.") for text in settings if text.startswith("recommender.")]
+        settings = [text for text in settings if not text.startswith("recommender.")]
+        if own and not variant.recommender:
+            raise ConfigError(f"{where}: {own[0]!r} is for a recommender, and the variant has a sampler.")
+        if variant.recommender and variant.recommender != JUDGE:
+            settings.append(f"compare.recommenders=[{_inline(variant.recommender, own)}]")
+        config = build_run_config(values, settings, where)
+        return Cell(place, config, _target(config, variant))
+
+    def _values(self, model: ModelEntry, variant: VariantSection) -> Values:
+        values: Values = json.loads(json.dumps(self.base, default=str))
+        values["name"] = self.study.study.name
+        values["model"] = _model_section(values.get("model", {}), model)
+        if variant.recommender:
+            values["sampler"] = {"name": "uniform"}
+            if variant.recommender == JUDGE:
+                training = values.setdefault("training", {})
+                training["recognised_share"] = (
+                    training.get("recognised_share") or 0.5
+                )  # the graph then has a judge
+        else:
+            values["sampler"] = _sampler_section(values.get("sampler", {}), variant)
+        if self.profiles_are_written and not _needs_negatives(values["sampler"]["name"]):
+            # The texts' vectors hold the profiles of the variant that writes them: for the others too, so that
+            # the semantic initialisation and the judge are the same for all.
+            values["negatives"] = "text"
+            values["compare"] = {"samplers": [{"name": "semantic"}]}
+        return values
+
+    def _seed(self, place: Place) -> list[str]:
+        if place.seed is None:
+            return []
+        return [f"training_seed={place.seed}" if self.study.study.vary == "training" else f"seed={place.seed}"]
+
+    def _grid(self, arm: Place, variant: VariantSection) -> Iterator[tuple[Place, list[str]]]:
+        study = self.study.study
+        is_fixed = bool(variant.recommender) and study.vary == "training"
+        seeds = (None,) if is_fixed else study.seeds
+        points: list[tuple[str, str, list[str]]] = [
+            (vary.label or vary.key, _text(value), [f"{vary.key}={json.dumps(value)}"])
+            for vary in self.study.vary
+            if not vary.variants or variant.label in vary.variants
+            for value in vary.values
+        ] or [("", "", [])]
+        for varied, value, settings in points:
+            for seed in seeds:
+                yield replace(arm, varied=varied, value=value, seed=seed), settings
+
+    def _starts(self, variant: VariantSection) -> list[str]:
+        if variant.recommender:
+            return [NO_START]
+        starts = variant.initialisations or self.study.study.initialisations
+        chosen = self.study.select.initialisations
+        return [start for start in starts if not chosen or start in chosen]
+
+    def _writes_profiles(self, variant: VariantSection) -> bool:
+        if variant.recommender or not _needs_negatives(_sampler_section({}, variant)["name"]):
+            return False
+        strategy = self.base.get("finetuning", {}).get("triplets", {}).get("strategy", "")
+        negatives = _set_value(variant.set, "negatives") or self.base.get("negatives", "text")
+        strategy = _set_value(variant.set, "finetuning.triplets.strategy") or strategy
+        return negatives == "text" or strategy == "llm_text"
+
+
+def _check_labels(study: StudyConfig, datasets: Sequence[Any], models: Sequence[Any]) -> None:
+    variants = {variant.label: variant for variant in study.variants}
+    families: dict[str, Mapping[str, Any]] = {
+        "data set": {dataset.label: dataset for dataset in datasets},
+        "model": {model.label: model for model in models},
+        "variant": variants,
+    }
+    chosen = study.select
+    named = [("data set", name) for name in chosen.datasets] + [("model", name) for name in chosen.models]
+    named += [("variant", name) for name in chosen.variants]
+    named += [("variant", name) for vary in study.vary for name in vary.variants]
+    named += [("variant", name) for name in study.search.spaces]
+    if study.study.baseline:
+        named.append(("variant", study.study.baseline))
+    for family, name in named:
+        lookup(families[family], name, f"{family} of the study")
+    for variant in study.variants:
+        if variant.sampler and variant.recommender:
+            raise ConfigError(f"variant {variant.label!r} has both a sampler and a recommender: give one of them.")
+        if variant.recommender and variant.recommender != JUDGE:
+            lookup(RECOMMENDERS, variant.recommender, "recommender")
+    _check_varied(study.vary)
+
+
+def _check_varied(varied: Sequence[VarySection]) -> None:
+    names = [vary.label or vary.key for vary in varied]
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise ConfigError(f"vary: {', '.join(doubled)} is there twice; join the values, or give other labels.")
+
+
+def _selected(entries: Sequence[Any], labels: Sequence[str]) -> list[Any]:
+    return [entry for entry in entries if not labels or entry.label in labels]
+
+
+def _section_name(values: Mapping[str, Any], family: str) -> str:
+    return str(values.get(family, {}).get("name", DEFAULT_NAMES[family]))
+
+
+def _model_section(base: Mapping[str, Any], entry: ModelEntry) -> Values:
+    """Return the base's section, without what another model does not have."""
+    name = _set_value(entry.set, "model.name") or entry.name or entry.label
+    known = lookup(MODELS, name, "model").Config.model_fields
+    return {field: value for field, value in base.items() if field in known} | {"name": name}
+
+
+def _sampler_section(base: Mapping[str, Any], variant: VariantSection) -> Values:
+    """Return the base's section where it is of the same sampler."""
+    name = _set_value(variant.set, "sampler.name") or variant.sampler or variant.label
+    lookup(SAMPLERS, name, f"sampler of the variant {variant.label!r}")
+    is_same = name == base.get("name", DEFAULT_NAMES["sampler"])
+    return {**(base if is_same else {}), "name": name}
+
+
+def _set_value(settings: Iterable[str], key: str) -> str:
+    """Return the text that the last of the settings gives to a key; "" where none does."""
+    values = [text.partition("=")[2].strip(" \"'") for text in settings if text.startswith(f"{key}=")]
+    return values[-1] if values else ""
+
+
+def _needs_negatives(sampler: str) -> bool:
+    return "hard_negatives" in SAMPLERS[sampler].requires
+
+
+def _inline(name: str, settings: Iterable[str]) -> str:
+    """Return a recommender's section as an inline table of TOML."""
+    return "{" + ", ".join([f'name = "{name}"', *(text.replace("=", " = ", 1) for text in settings)]) + "}"
+
+
+def _target(config: RunConfig, variant: VariantSection) -> str:
+    if variant.recommender:
+        return f"recommender/{variant.recommender}"
+    return f"evaluate/{experiments(config)[0].label}"
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

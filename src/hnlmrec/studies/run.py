@@ -1,0 +1,134 @@
+"""Runs what is missing of a study, writes its results as they come, and its tables and pictures at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from hnlmrec.artifacts import ArtifactStore, storage_errors, write_json
+from hnlmrec.errors import ConfigError
+from hnlmrec.pipeline.graph import environment
+from hnlmrec.studies.cells import Cell
+from hnlmrec.studies.collect import Collector
+from hnlmrec.studies.files import Study
+from hnlmrec.studies.jobs import Job, Plan, plan_jobs
+from hnlmrec.studies.progress import StudyProgress
+from hnlmrec.studies.scheduler import Scheduler
+
+RESULTS, PER_USER, CURVES, SUMMARY = "results.parquet", "per_user.parquet", "curves.parquet", "study.json"
+_WRITE_EVERY = 60.0  # seconds between two writings of the larger tables
+
+
+def run_study(study: Study, *, quiet: bool = False) -> dict[str, Any]:
+    """Run what is missing; return what `--json` prints.
+
+    A cell that fails is named in "failed" with its error, and does not stop the others. Killed at any time, the
+    same call goes on: finished artefacts are found, trainings go on from their checkpoints.
+
+    Args:
+        study: of `load_study`.
+        quiet: show no progress.
+
+    Raises:
+        UserInputError: a source is missing, or the settings contradict each other.
+    """
+    started = time.perf_counter()
+    cells = study.grid.cells()
+    store, folder = _places(cells)
+    resources = study.config.resources
+    with StudyProgress(resources.processes, quiet=quiet) as progress:
+        scheduler = Scheduler(store.root, resources, progress)
+        with scheduler.processes():
+            plan = plan_jobs(cells, store)
+            writer = ResultFiles(folder, Collector(plan, store, study.config.study.metrics))
+            errors = _run_grid(scheduler, plan, cells, store, writer)
+    summary = _summary(study, folder, cells, errors, time.perf_counter() - started)
+    write_json(folder / SUMMARY, summary)
+    return summary
+
+
+def study_text(result: Mapping[str, Any]) -> str:
+    """Return the lines that a person sees at the end of a study."""
+    lines = [f"{failure['cell']} failed: {failure['error']}" for failure in result["failed"]]
+    lines.append(f"{result['study']}: {result['done']} of {result['cells']} runs, {result['seconds']:.1f} s")
+    lines.append(f"results in {result['run_dir']}")
+    return "\n".join(lines)
+
+
+class ResultFiles:
+    """Writes the tables of a study; a reader sees the old file or the new one, never half of one."""
+
+    def __init__(self, folder: Path, collector: Collector) -> None:
+        self.folder, self.collector = folder, collector
+        self._written = float("-inf")
+
+    def write(self, *, all_of_them: bool = False) -> None:
+        """Write results.parquet, and the larger tables where the last time is a minute ago."""
+        with storage_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            _replace(self.folder / RESULTS, self.collector.results())
+            if all_of_them or time.monotonic() - self._written > _WRITE_EVERY:
+                _replace(self.folder / PER_USER, self.collector.users())
+                _replace(self.folder / CURVES, self.collector.curves())
+                self._written = time.monotonic()
+
+
+def _run_grid(
+    scheduler: Scheduler, plan: Plan, cells: list[Cell], store: ArtifactStore, writer: ResultFiles
+) -> dict[Cell, str]:
+    """Run the missing jobs; return the errors of the cells that failed."""
+    by_target: dict[str, list[Cell]] = {}
+    for cell in cells:
+        by_target.setdefault(plan.target(cell).id, []).append(cell)
+        writer.collector.collect(cell)
+
+    def done(job: Job, error: str) -> Iterable[Job]:
+        if not error and job.id in by_target:
+            for cell in by_target[job.id]:
+                writer.collector.collect(cell)
+            writer.write()
+        return ()
+
+    scheduler.run("runs of the study", plan.missing(store), done)
+    writer.write(all_of_them=True)
+    return {
+        cell: scheduler.errors[job.id]
+        for cell in cells
+        for job in [plan.target(cell)]
+        if job.id in scheduler.errors
+    }
+
+
+def _places(cells: list[Cell]) -> tuple[ArtifactStore, Path]:
+    """Return the store and the study's folder."""
+    runtimes = {(cell.config.runtime.artifacts, cell.config.runtime.runs) for cell in cells}
+    if len(runtimes) > 1:
+        raise ConfigError("runtime.artifacts and runtime.runs must be the same for all cells of a study.")
+    ((artifacts, runs),) = runtimes
+    return ArtifactStore(Path(artifacts)), Path(runs) / cells[0].config.name
+
+
+def _summary(
+    study: Study, folder: Path, cells: list[Cell], errors: dict[Cell, str], seconds: float
+) -> dict[str, Any]:
+    return {
+        "study": study.config.study.name,
+        "run_dir": str(folder),
+        "cells": len(cells),
+        "done": len(cells) - len(errors),
+        "failed": [{"cell": cell.place.name, "error": error} for cell, error in errors.items()],
+        "seconds": round(seconds, 3),
+        "config": study.config.model_dump(mode="json"),
+        "settings": list(study.grid.overrides),
+        "environment": environment(),
+    }
+
+
+def _replace(path: Path, frame: pl.DataFrame) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    frame.write_parquet(temporary)
+    temporary.replace(path)

@@ -1,0 +1,11 @@
+"""What a search tries of the training's settings, whatever the model and the sampler."""
+
+from __future__ import annotations
+
+from hnlmrec.search_space import Choice, Space, Span
+
+TRAINING_SPACE: Space = {
+    "learning_rate": Span(2e-4, 2e-2, log=True),
+    "regularization": Span(1e-6, 1e-2, log=True),
+    "loss": Choice(("bpr", "hinge", "softmax")),
+}
