@@ -123,6 +123,8 @@ def test_who_is_whose_negative():
     mixed = contrastive_batch(triplets, np.array([True, False, False]), train, NONE)
     assert [query.kind for query in mixed.queries] == ["preference", "hard_negative", "hard_negative"]
     assert mixed.items[mixed.targets].tolist() == [0, 2, 5]
+    own = contrastive_batch(triplets, np.array([True, False, False]), train, NONE, own_weight=4.0)
+    assert own.weights.tolist() == [[0, 0, 2, 4, 1], [1, 4, 0, 0, 0], [1, 1, 4, 0, 0]]  # items 4, 1 and 2
     wider = contrastive_batch(triplets, np.array([True, False, False]), train, np.array([3, 1, 3]))
     assert wider.items.tolist() == [0, 1, 2, 3, 4, 5]
     # User 0 has item 1; the hard-negative task knows no random items.

@@ -58,7 +58,12 @@ def epoch_batches(
 
 
 def contrastive_batch(
-    triplets: Triplets, is_preference: npt.NDArray[np.bool_], observed: Interactions, random_items: Numbers
+    triplets: Triplets,
+    is_preference: npt.NDArray[np.bool_],
+    observed: Interactions,
+    random_items: Numbers,
+    *,
+    own_weight: float = 1.0,
 ) -> ContrastiveBatch:
     """Put the triplets of a batch together.
 
@@ -75,6 +80,7 @@ def contrastive_batch(
         is_preference: bool [B], the task of each.
         observed: all pairs that are known to be interactions.
         random_items: int64 [r], drawn uniformly.
+        own_weight: how often the negative of the same triplet counts, where the others count once.
     """
     users = triplets.users.astype(np.int64)
     both = np.concatenate([triplets.positives, triplets.hard, random_items]).astype(np.int64)
@@ -85,6 +91,8 @@ def contrastive_batch(
     everything = np.bincount(places, minlength=len(items)).astype(np.float32)
     allowed = ~observed.contains(users[:, None], items[None, :])
     weights = np.where(is_preference[:, None], everything * allowed, interacted)
+    own = np.where(is_preference, places[n : 2 * n], places[:n])
+    weights[np.arange(n), own] += own_weight - 1
     weights[np.arange(n), targets] = 0.0
     queries = [
         preference_prompt(user, hidden=positive) if prefers else hard_negative_prompt(user, positive)

@@ -19,6 +19,10 @@ class FinetuningConfig(Config):
     preference_share: float = Field(0.0, ge=0, le=1)
     """Part of the triplets that serves the preference task (which items would the user choose?), drawn anew in
     each epoch; the others serve the hard-negative task. 0 is the objective of the paper."""
+    own_weight: float = Field(1.0, gt=0)
+    """How often the negative of a query's own triplet counts among its negatives, where each of the other items of
+    the batch counts once. 1 is the loss of the authors' code, in which the query's own interacted item is one of
+    many; more teaches the difference of hard and interacted item sooner."""
     n_random: int = Field(0, ge=0)
     """Random items of each batch that are further negatives of the preference task. With documents = "cf" they
     cost next to nothing."""

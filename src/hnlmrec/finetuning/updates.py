@@ -113,7 +113,13 @@ class Updates:
     def _batch(self, rows: Numbers, is_preference: Booleans, step: int, place: int) -> ContrastiveBatch:
         rng = np.random.default_rng([self.seed, step, self.accelerator.process_index, place])
         random_items = rng.integers(0, self._observed.n_items, self.config.n_random)
-        return contrastive_batch(self.triplets.rows(rows), is_preference, self._observed, random_items)
+        return contrastive_batch(
+            self.triplets.rows(rows),
+            is_preference,
+            self._observed,
+            random_items,
+            own_weight=self.config.own_weight,
+        )
 
     def _make_epoch(self, epoch: int) -> tuple[list[Numbers], Booleans]:
         rng = np.random.default_rng([self.seed, epoch])
