@@ -15,8 +15,8 @@ from hnlmrec.data.judgements import JudgementTable
 from hnlmrec.errors import ConfigError, DataError, UnknownIdError
 from hnlmrec.judging import DotEvidence, EASEEvidence, Judge, JudgeConfig, TextEvidence, hold_out_of_train
 from hnlmrec.judging.calibration import (
+    ConditionalLogit,
     IsotonicCalibration,
-    LogisticRegression,
     area_under_curve,
     brier_score,
     calibration_bins,
@@ -91,15 +91,20 @@ def test_nothing_to_hold_out_is_an_error() -> None:
         hold_out_of_train(dataset([0, 1], [0, 1]), 0.5, np.random.default_rng(0))
 
 
-def test_logistic_regression_finds_weights_and_base_rate_of_the_population() -> None:
+def test_the_choice_model_finds_the_weights_of_the_population() -> None:
     rng = np.random.default_rng(0)
-    x = rng.standard_normal((60_000, 2))
-    y = rng.random(len(x)) < 1 / (1 + np.exp(-(1.5 * x[:, 0] - 0.7 * x[:, 1] - 3)))
-    kept = y | (rng.random(len(x)) < 0.1)  # a tenth of the negatives, each of which stands for ten
-    weights = np.where(y[kept], 1.0, 10.0)
-    found = LogisticRegression.fit(x[kept], y[kept], weights)
-    np.testing.assert_allclose(found.weights / found.scale, [1.5, -0.7], atol=0.1)
-    assert found.bias - found.mean @ (found.weights / found.scale) == pytest.approx(-3, abs=0.1)
+    n_users, n_items = 2_000, 100
+    x = rng.standard_normal((n_users, n_items, 2))
+    chosen = (x @ [1.5, -0.7] + rng.gumbel(size=(n_users, n_items))).argmax(axis=1)
+    y = np.arange(n_items) == chosen[:, None]
+    kept = y | (rng.random(y.shape) < 0.2)  # a fifth of the others, each of which stands for five
+    importance = np.full(kept.sum(), 5.0)
+    users = np.repeat(np.arange(n_users), n_items).reshape(y.shape)[kept]
+    found = ConditionalLogit.fit(x[kept], y[kept], importance, users)
+    np.testing.assert_allclose(found.weights, [1.5, -0.7], atol=0.08)
+    constant = np.concatenate([x[kept], users[:, None] / 100], axis=1)  # the same for all items of a user
+    again = ConditionalLogit.fit(constant, y[kept], importance, users)
+    np.testing.assert_allclose(again.weights, [*found.weights, 0], atol=1e-2)
 
 
 def test_calibration_is_monotone_and_keeps_the_share_of_positives() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hnlmrec.judging.evidence import DotEvidence, EASEEvidence, Evidence, PopularityEvidence, TextEvidence
+from hnlmrec.judging.evidence import DotEvidence, EASEEvidence, Evidence, TextEvidence
 from hnlmrec.judging.holdout import hold_out_of_train
 from hnlmrec.judging.judge import Judge, JudgeConfig, JudgeReport
 
@@ -13,7 +13,6 @@ __all__ = [
     "Judge",
     "JudgeConfig",
     "JudgeReport",
-    "PopularityEvidence",
     "TextEvidence",
     "hold_out_of_train",
 ]

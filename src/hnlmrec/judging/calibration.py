@@ -1,4 +1,4 @@
-"""Weighted logistic regression, isotonic calibration, and the measures of a judge."""
+"""A choice model over evidence, isotonic calibration, and the measures of a judge."""
 
 from __future__ import annotations
 
@@ -7,77 +7,85 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, special
+from scipy import optimize
 
 Doubles = npt.NDArray[np.float64]
-_RIDGE = 1e-4  # keeps the solution finite where an evidence separates the classes
+_RIDGE = 1e-3  # keeps the solution finite where an evidence separates the classes
 
 
 @dataclass(frozen=True)
-class LogisticRegression:
-    """logit p = bias + weights . (x - mean) / scale."""
+class ConditionalLogit:
+    """Score weights . x, by which a user chooses among items: P(i | u) = exp(s_ui) / sum_j exp(s_uj).
 
-    mean: Doubles
-    scale: Doubles
+    McFadden's conditional logit. It compares the items of one user with one another, as a ranking does; a logistic
+    regression over all pairs spends its weights on telling active users and popular items apart.
+    """
+
     weights: Doubles
-    bias: float
 
     @classmethod
     def fit(
-        cls, features: npt.NDArray[Any], outcomes: npt.NDArray[Any], importance: Doubles
-    ) -> LogisticRegression:
-        """Fit by maximum likelihood.
+        cls,
+        features: npt.NDArray[Any],
+        outcomes: npt.NDArray[np.bool_],
+        importance: Doubles,
+        users: npt.NDArray[np.int64],
+    ) -> ConditionalLogit:
+        """Fit by maximum likelihood, each positive against all rows of its user.
 
         Args:
             features: [n, f].
-            outcomes: [n], 0 or 1.
-            importance: [n], how many pairs of the population a row stands for.
+            outcomes: bool [n], the rows that were chosen.
+            importance: [n], the inverse of the chance that a row would be here had it not been chosen.
+            users: int64 [n], ascending; a user may have several positives.
         """
-        shares = importance / importance.sum()
-        mean = shares @ features
-        scale = np.sqrt(shares @ np.square(features - mean))
+        scale = features.std(axis=0)
         scale[scale == 0] = 1.0
-        x, y = (features - mean) / scale, outcomes.astype(np.float64)
+        x = (features / scale).astype(np.float64)
+        offset = np.log(importance)
+        starts = np.flatnonzero(np.diff(users, prepend=users[:1] - 1))
+        place = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(users))))
+        chosen = np.bincount(place, outcomes)
+        observed, n = x[outcomes].sum(axis=0), max(float(chosen.sum()), 1.0)
 
-        def objective(parameters: Doubles) -> tuple[float, Doubles]:
-            weights, bias = parameters[:-1], parameters[-1]
-            logits = x @ weights + bias
-            losses = np.logaddexp(0.0, logits) - y * logits
-            errors = shares * (special.expit(logits) - y)
-            gradient = np.append(x.T @ errors + _RIDGE * base * weights, errors.sum())
-            return float(shares @ losses + 0.5 * _RIDGE * base * (weights @ weights)), gradient
+        def objective(weights: Doubles) -> tuple[float, Doubles]:
+            utility = x @ weights
+            logits = utility + offset
+            highest = np.maximum.reduceat(logits, starts)
+            terms = np.exp(logits - highest[place])
+            totals = np.add.reduceat(terms, starts)
+            likelihood = observed @ weights - chosen @ (np.log(totals) + highest)
+            expected = (terms * (chosen / totals)[place]) @ x
+            penalty = 0.5 * _RIDGE * float(weights @ weights)
+            return -likelihood / n + penalty, (expected - observed) / n + _RIDGE * weights
 
-        base = float(shares @ y)  # positives are rare: the penalty is measured against them
-        start = np.zeros(x.shape[1] + 1)
-        start[-1] = special.logit(np.clip(base, 1e-12, 1 - 1e-12))
-        found = optimize.minimize(objective, start, jac=True, method="L-BFGS-B", options={"maxiter": 500})
-        return cls(mean, scale, found.x[:-1], float(found.x[-1]))
+        found = optimize.minimize(objective, np.zeros(x.shape[1]), jac=True, method="L-BFGS-B")
+        return cls(found.x / scale)
 
-    def logits(self, features: npt.NDArray[Any]) -> Doubles:
+    def scores(self, features: npt.NDArray[Any]) -> Doubles:
         """Return [..., f] -> [...]."""
-        coefficients = self.weights / self.scale
-        return np.asarray(features @ coefficients + (self.bias - self.mean @ coefficients))
+        return np.asarray(features @ self.weights)
 
 
 @dataclass(frozen=True)
 class IsotonicCalibration:
-    """A rising step function from logits to probabilities, interpolated between its steps."""
+    """A rising step function from scores to probabilities, interpolated between its steps."""
 
-    logits: Doubles
+    scores: Doubles
     probabilities: Doubles
 
     @classmethod
-    def fit(cls, logits: Doubles, outcomes: npt.NDArray[Any], importance: Doubles) -> IsotonicCalibration:
+    def fit(cls, scores: Doubles, outcomes: npt.NDArray[Any], importance: Doubles) -> IsotonicCalibration:
         """Fit by the pool-adjacent-violators algorithm, weighted by `importance` [n]."""
-        order = np.argsort(logits, kind="stable")
+        order = np.argsort(scores, kind="stable")
         result: Any = optimize.isotonic_regression(outcomes[order].astype(np.float64), weights=importance[order])
         starts = result.blocks[:-1]
-        means = np.add.reduceat(logits[order] * importance[order], starts) / result.weights
+        means = np.add.reduceat(scores[order] * importance[order], starts) / result.weights
         return cls(means, result.x[starts])
 
-    def __call__(self, logits: Doubles) -> Doubles:
+    def __call__(self, scores: Doubles) -> Doubles:
         """Return the probabilities; beyond the ends, those of the ends."""
-        return np.interp(logits, self.logits, self.probabilities)
+        return np.interp(scores, self.scores, self.probabilities)
 
 
 def area_under_curve(

@@ -88,20 +88,6 @@ class TextEvidence(ItemItemEvidence):
         return np.asarray(cosines, dtype=np.float32)
 
 
-class PopularityEvidence:
-    """The number of the item's train users, on a logarithmic scale; the same for every user."""
-
-    name = "popularity"
-
-    def fit(self, dataset: InteractionDataset) -> None:
-        """Count the train users of each item."""
-        self._scores = np.log1p(dataset.train.item_degrees).astype(np.float32)
-
-    def scores(self, users: Numbers) -> Scores:
-        """Return float32 [B, n_items]."""
-        return np.broadcast_to(self._scores, (len(users), len(self._scores)))
-
-
 class DotEvidence:
     """The product of a user's and an item's vector, as somebody else has made them: a CF model, or the tuned LLM.
 

@@ -1,4 +1,4 @@
-"""A judge of unobserved pairs: evidence weighed by logistic regression, calibrated on held-out positives."""
+"""A judge of unobserved pairs: evidence weighed by a choice model, calibrated on held-out positives."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from hnlmrec.config import runtime
 from hnlmrec.data.interactions import InteractionDataset, Numbers
 from hnlmrec.data.judgements import JudgementTable
 from hnlmrec.judging.calibration import (
+    ConditionalLogit,
     Doubles,
     IsotonicCalibration,
-    LogisticRegression,
     area_under_curve,
     brier_score,
     calibration_bins,
@@ -33,7 +33,7 @@ class JudgeConfig(EASEConfig):
     """How p(the user would have liked the item) is estimated, and what is kept of it."""
 
     name: JudgeName = "ease_text"
-    """`ease_text`: EASE, the texts' cosines and popularity; `llm`: these, the tuned LLM and the CF model."""
+    """`ease_text`: EASE and the texts' cosines; `llm`: these, the tuned LLM and the CF model."""
     text_power: float = Field(3.0, gt=0)
     """Exponent of the text cosines."""
     holdout: float = Field(0.1, gt=0, lt=1)
@@ -77,14 +77,15 @@ class _Sample:
     features: npt.NDArray[Any]  # [n, 2 f]
     outcomes: npt.NDArray[np.bool_]  # [n]
     importance: Doubles  # [n], pairs of the population that a row stands for
+    unchosen: Doubles  # [n], what its importance would be were it not a positive, all of which are here
     is_hard: npt.NDArray[np.bool_]  # [n], among the strongest evidence's highest
-    users: Numbers  # [n]
+    users: Numbers  # [n], ascending
 
 
 class Judge:
-    """p(false negative | u, j) = calibrated logistic regression over the evidence.
+    """p(false negative | u, j): evidence weighed by a conditional logit, then calibrated.
 
-    Each evidence enters as it is and on a logarithmic scale, since scores are heavy-tailed. The regression is
+    Each evidence enters as it is and on a logarithmic scale, since scores are heavy-tailed. The weights are
     fitted on an inner train split against the part held out of it: a sample of the users, of each the held-out
     positives, the items that the strongest evidence ranks highest, and uniform others that stand for the rest
     (weights are the inverse of the chance to be drawn, so probabilities are those of the population). `judge` then
@@ -115,14 +116,11 @@ class Judge:
         self._scales = self._typical_sizes(users)
         sample = self._draw(inner, users, rng)
         fitted = rng.random(inner.n_users)[sample.users] < 0.5
-        self.regression = LogisticRegression.fit(
-            sample.features[fitted], sample.outcomes[fitted], sample.importance[fitted]
-        )
-        logits = self.regression.logits(sample.features)
-        self.calibration = IsotonicCalibration.fit(
-            logits[fitted], sample.outcomes[fitted], sample.importance[fitted]
-        )
-        return self._reports(sample, logits, ~fitted)
+        features, outcomes = sample.features[fitted], sample.outcomes[fitted]
+        self.choice = ConditionalLogit.fit(features, outcomes, sample.unchosen[fitted], sample.users[fitted])
+        scores = self.choice.scores(sample.features)
+        self.calibration = IsotonicCalibration.fit(scores[fitted], outcomes, sample.importance[fitted])
+        return self._reports(sample, scores, ~fitted)
 
     def judge(self, dataset: InteractionDataset) -> JudgementTable:
         """Make the evidence anew from the whole train split, and list each user's likeliest unobserved items."""
@@ -130,11 +128,11 @@ class Judge:
             source.fit(dataset)
         parts: list[tuple[Numbers, Numbers, Doubles]] = []
         for users, features in self._features(np.arange(dataset.n_users)):
-            logits = self.regression.logits(features)
-            _hide_train(logits, dataset, users)
-            top = min(self.config.top, logits.shape[1])
-            items = np.argpartition(-logits, top - 1, axis=1)[:, :top]
-            values = np.take_along_axis(logits, items, axis=1)
+            scores = self.choice.scores(features)
+            _hide_train(scores, dataset, users)
+            top = min(self.config.top, scores.shape[1])
+            items = np.argpartition(-scores, top - 1, axis=1)[:, :top]
+            values = np.take_along_axis(scores, items, axis=1)
             kept = np.isfinite(values)
             parts.append((np.repeat(users, top).reshape(items.shape)[kept], items[kept], values[kept]))
         users, items, values = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
@@ -143,9 +141,9 @@ class Judge:
         return table.best(self.config.top)
 
     def weights(self) -> dict[str, float]:
-        """Return the regression's weights by evidence, on standardised features."""
+        """Return the weights of the choice model by evidence."""
         names = [name for source in self.evidence for name in (source.name, f"log {source.name}")]
-        return dict(zip(names, self.regression.weights.tolist(), strict=True))
+        return dict(zip(names, self.choice.weights.tolist(), strict=True))
 
     def _features(self, users: Numbers) -> Iterator[tuple[Numbers, npt.NDArray[np.float32]]]:
         """Yield (users [B], features [B, n_items, 2 f])."""
@@ -180,18 +178,19 @@ class Judge:
             share = np.minimum(1.0, self.config.uniform_candidates / np.maximum(rest.sum(axis=1), 1))
             drawn = rest & (rng.random(rest.shape) < share[:, None])
             rows, columns = np.nonzero(hard | held | drawn)
-            importance = np.where(drawn, 1 / share[:, None], 1.0)[rows, columns]
-            parts.append(
-                (features[rows, columns], held[rows, columns], importance, hard[rows, columns], chunk[rows])
-            )
+            unchosen = np.where(hard, 1.0, 1 / share[:, None])[rows, columns]
+            outcomes = held[rows, columns]
+            importance = np.where(outcomes, 1.0, unchosen)
+            is_hard = hard[rows, columns]
+            parts.append((features[rows, columns], outcomes, importance, unchosen, is_hard, chunk[rows]))
         return _Sample(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
-    def _reports(self, sample: _Sample, logits: Doubles, rows: npt.NDArray[np.bool_]) -> list[JudgeReport]:
+    def _reports(self, sample: _Sample, judged: Doubles, rows: npt.NDArray[np.bool_]) -> list[JudgeReport]:
         outcomes, importance, is_hard = sample.outcomes[rows], sample.importance[rows], sample.is_hard[rows]
-        probabilities = self.calibration(logits[rows])
+        probabilities = self.calibration(judged[rows])
         brier = brier_score(probabilities, outcomes, importance)
         bins = calibration_bins(probabilities, outcomes, importance)
-        scores: dict[str, npt.NDArray[Any]] = {self.config.name: logits[rows]}
+        scores: dict[str, npt.NDArray[Any]] = {self.config.name: judged[rows]}
         scores |= {f"{s.name} alone": sample.features[rows, 2 * n] for n, s in enumerate(self.evidence)}
         return [
             JudgeReport(

@@ -22,7 +22,6 @@ from hnlmrec.judging import (
     Evidence,
     Judge,
     JudgeConfig,
-    PopularityEvidence,
     TextEvidence,
 )
 from hnlmrec.pipeline.graph import Stage, StageSummary
@@ -71,7 +70,7 @@ class JudgeStage(Stage[JudgeStageConfig]):
 def _simple_evidence(config: JudgeConfig, inputs: Mapping[str, Path]) -> list[Evidence]:
     texts = EmbeddingTable.load(inputs["texts"], "items")
     text = TextEvidence(texts, config.text_power, config.memory_limit_gib)
-    return [EASEEvidence(config), text, PopularityEvidence()]
+    return [EASEEvidence(config), text]
 
 
 def _learned_evidence(inputs: Mapping[str, Path]) -> list[Evidence]:
