@@ -149,6 +149,22 @@ def holm(p_values: Values) -> Values:
     return adjusted
 
 
+def bootstrap_interval(values: Values, rng: np.random.Generator) -> tuple[float, float]:
+    """Return the 95 % percentile interval of the mean of `values` [n], from resamples of them."""
+    return _percentiles(_resampled_means(values, rng))
+
+
+def _resampled_means(values: Values, rng: np.random.Generator) -> Values:
+    n = len(values)
+    means = (values[rng.integers(0, n, n)].mean() for _ in range(N_RESAMPLES))
+    return np.fromiter(means, np.float64, N_RESAMPLES)
+
+
+def _percentiles(means: Values) -> tuple[float, float]:
+    low, high = np.quantile(means, [0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2])
+    return float(low), float(high)
+
+
 def _t_test(differences: Values, rng: np.random.Generator) -> tuple[float, tuple[float, float]]:  # noqa: ARG001
     mean, error = differences.mean(), differences.std(ddof=1) / np.sqrt(len(differences))
     if error == 0:  # all differences are equal: no test is possible unless they are all zero
@@ -167,13 +183,9 @@ def _wilcoxon(differences: Values, rng: np.random.Generator) -> tuple[float, tup
 
 
 def _bootstrap(differences: Values, rng: np.random.Generator) -> tuple[float, tuple[float, float]]:
-    n, mean = len(differences), differences.mean()
-    means = np.fromiter(
-        (differences[rng.integers(0, n, n)].mean() for _ in range(N_RESAMPLES)), np.float64, N_RESAMPLES
-    )
-    low, high = np.quantile(means, [0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2])
+    mean, means = differences.mean(), _resampled_means(differences, rng)
     beyond = np.count_nonzero(np.abs(means - mean) >= abs(mean))  # under the hypothesis that the mean is 0
-    return (float(beyond) + 1) / (N_RESAMPLES + 1), (float(low), float(high))
+    return (float(beyond) + 1) / (N_RESAMPLES + 1), _percentiles(means)
 
 
 def _pairs(results: Mapping[str, UserResult], baseline: str | Mapping[str, str] | None) -> list[tuple[str, str]]:

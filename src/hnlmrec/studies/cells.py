@@ -14,10 +14,10 @@ from hnlmrec.negative_sampling import SAMPLERS
 from hnlmrec.pipeline.build import experiments
 from hnlmrec.pipeline.config import DEFAULT_NAMES, RunConfig
 from hnlmrec.pipeline.shipped import build_run_config
+from hnlmrec.reporting.study.inputs import NO_START
 from hnlmrec.studies.config import DatasetSection, ModelEntry, StudyConfig, VariantSection, VarySection
 
 JUDGE = "judge"
-NO_START = "none"
 Values = dict[str, Any]
 _SHOWN_ERRORS = 5
 

@@ -64,9 +64,8 @@ class Collector:
     def results(self) -> pl.DataFrame:
         """Return a row a run: its place, metrics by split, FHNS rates, epochs, seconds, hash of its settings."""
         types = {**_PLACE_TYPES, "key": pl.String, "config": pl.String}
-        return pl.DataFrame(
-            list(self.rows.values()), schema_overrides=types, infer_schema_length=None, strict=False
-        )
+        rows = [self.rows[cell.place] for cell in self.plan.nodes if cell.place in self.rows]
+        return pl.DataFrame(rows, schema_overrides=types, infer_schema_length=None, strict=False)
 
     def users(self) -> pl.DataFrame:
         """Return a row for each run and test user: user_id and its value of the study's metrics."""

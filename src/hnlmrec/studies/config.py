@@ -92,7 +92,7 @@ class SpaceEntry(Config):
     """Whether the range is searched by orders of magnitude."""
     integer: bool = False
     """Whether only whole numbers are tried."""
-    choices: tuple[JsonValue, ...] = ()
+    choices: tuple[bool | int | float | str, ...] = ()
 
     @model_validator(mode="after")
     def _one_of_both(self) -> SpaceEntry:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,11 @@ from hnlmrec.pipeline.build import build_graph
 from hnlmrec.pipeline.config import RunConfig
 from hnlmrec.pipeline.graph import Node, run_graph
 from hnlmrec.pipeline.session import LLMSession
+from hnlmrec.pipeline.training_stages import RecommenderStage
 from hnlmrec.studies.cells import Cell
+from hnlmrec.studies.trial_stage import RecommenderTrialStage
+
+TRIAL = "trial/"
 
 
 @dataclass(frozen=True)
@@ -44,25 +48,72 @@ class Job:
         return f"{self.kind[0]} {self.cell.place.name}"
 
 
-@dataclass(frozen=True)
 class Plan:
-    """The jobs of a study, inputs first, and the ids of each cell's nodes by label."""
+    """The jobs of cells, inputs first.
 
-    jobs: Mapping[str, Job]
-    nodes: Mapping[Cell, Mapping[str, str]]
+    Args:
+        store: where artefacts are.
+    """
+
+    def __init__(self, store: ArtifactStore) -> None:
+        self.store = store
+        self.jobs: dict[str, Job] = {}
+        self.nodes: dict[Cell, dict[str, str]] = {}
+        """Ids of each cell's nodes by label."""
+        self._known: dict[str, Mapping[str, str]] = {}
+
+    def add(self, cell: Cell) -> None:
+        """Find out which artefacts a cell needs; nothing is made.
+
+        Raises:
+            UserInputError: a source or a model is missing.
+        """
+        with LLMSession(cell.config.llm, self.store.root / "llm_cache.sqlite") as session:
+            graph = cell_nodes(cell.config, cell.target, session, SilentProgress())
+        ids = self.nodes[cell] = {}
+        for node in graph:
+            id_ = ids[node.label] = f"{node.stage.name}/{self._key(node, ids)}"
+            if id_ not in self.jobs:
+                needs = frozenset(ids[label] for label in node.inputs.values())
+                self.jobs[id_] = Job(id_, (node.stage.name, cell.place.dataset), cell, node.label, needs)
 
     def target(self, cell: Cell) -> Job:
         """Return the job that measures a cell."""
         return self.jobs[self.nodes[cell][cell.target]]
 
-    def missing(self, store: ArtifactStore) -> list[Job]:
-        """Return the jobs that are still to be done, in their order."""
-        return [job for job in self.jobs.values() if not job.path(store).exists()]
+    def missing(self, cells: Iterable[Cell]) -> list[Job]:
+        """Return the jobs of these cells that are still to be done, inputs first."""
+        ids = dict.fromkeys(id_ for cell in cells for id_ in self.nodes[cell].values())
+        return [self.jobs[id_] for id_ in ids if not (self.store.root / id_).exists()]
+
+    def _key(self, node: Node, ids: Mapping[str, str]) -> str:
+        inputs = {role: ids[label].rpartition("/")[2] for role, label in node.inputs.items()}
+        return artifact_key(
+            node.stage.name, node.stage.version, node.stage.config, inputs | dict(self._external(node))
+        )
+
+    def _external(self, node: Node) -> Mapping[str, str]:
+        """Ask for the hash of a source once, not once a cell."""
+        settings = {name: value for name, value in vars(node.stage).items() if isinstance(value, Config)}
+        asked = repr(
+            (node.stage.name, sorted((name, value.model_dump_json()) for name, value in settings.items()))
+        )
+        if asked not in self._known:
+            self._known[asked] = node.stage.external_inputs()
+        return self._known[asked]
 
 
 def cell_nodes(config: RunConfig, target: str, session: LLMSession, progress: ProgressReporter) -> list[Node]:
-    """Return the nodes that a target is made from, itself last."""
+    """Return the nodes that a target is made from, itself last.
+
+    A target "trial/NAME" is that of the recommender NAME, measured on validation alone.
+    """
     nodes = build_graph(config, session, progress)
+    if target.startswith(TRIAL):
+        measured = next(node for node in nodes if node.label == f"recommender/{target.removeprefix(TRIAL)}")
+        assert isinstance(measured.stage, RecommenderStage)
+        trial = RecommenderTrialStage(measured.stage.config, config.training.select_by)
+        nodes = [*nodes, Node(target, trial, measured.inputs)]
     needed = {target}
     for node in reversed(nodes):  # inputs come before the nodes that read them
         if node.label in needed:
@@ -70,48 +121,7 @@ def cell_nodes(config: RunConfig, target: str, session: LLMSession, progress: Pr
     return [node for node in nodes if node.label in needed]
 
 
-def plan_jobs(cells: Iterable[Cell], store: ArtifactStore) -> Plan:
-    """Find out which artefacts the cells need; nothing is made.
-
-    Raises:
-        UserInputError: a source or a model is missing.
-    """
-    jobs: dict[str, Job] = {}
-    nodes: dict[Cell, Mapping[str, str]] = {}
-    known: dict[str, Mapping[str, str]] = {}
-    for cell in cells:
-        with LLMSession(cell.config.llm, store.root / "llm_cache.sqlite") as session:
-            graph = cell_nodes(cell.config, cell.target, session, SilentProgress())
-        nodes[cell] = _add_jobs(cell, graph, jobs, known)
-    return Plan(jobs, nodes)
-
-
 def run_job(config: RunConfig, label: str, store: ArtifactStore, progress: ProgressReporter) -> None:
     """Make the artefact of a node, whose inputs are there."""
     with LLMSession(config.llm, store.root / "llm_cache.sqlite") as session:
         run_graph(cell_nodes(config, label, session, progress), store)
-
-
-def _add_jobs(
-    cell: Cell, graph: Sequence[Node], jobs: dict[str, Job], known: dict[str, Mapping[str, str]]
-) -> dict[str, str]:
-    ids: dict[str, str] = {}
-    for node in graph:
-        inputs = {role: ids[label].rpartition("/")[2] for role, label in node.inputs.items()}
-        key = artifact_key(
-            node.stage.name, node.stage.version, node.stage.config, inputs | dict(_external(node, known))
-        )
-        id_ = ids[node.label] = f"{node.stage.name}/{key}"
-        if id_ not in jobs:
-            needs = frozenset(ids[label] for label in node.inputs.values())
-            jobs[id_] = Job(id_, (node.stage.name, cell.place.dataset), cell, node.label, needs)
-    return ids
-
-
-def _external(node: Node, known: dict[str, Mapping[str, str]]) -> Mapping[str, str]:
-    """Ask for the hash of a source once, not once a cell."""
-    settings = {name: value for name, value in vars(node.stage).items() if isinstance(value, Config)}
-    asked = repr((node.stage.name, sorted((name, value.model_dump_json()) for name, value in settings.items())))
-    if asked not in known:
-        known[asked] = node.stage.external_inputs()
-    return known[asked]

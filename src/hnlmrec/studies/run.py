@@ -12,14 +12,17 @@ import polars as pl
 from hnlmrec.artifacts import ArtifactStore, storage_errors, write_json
 from hnlmrec.errors import ConfigError
 from hnlmrec.pipeline.graph import environment
+from hnlmrec.reporting.study.inputs import CURVES, PER_USER, RESULTS, Outline
+from hnlmrec.reporting.study.page import write_study
 from hnlmrec.studies.cells import Cell
 from hnlmrec.studies.collect import Collector
 from hnlmrec.studies.files import Study
-from hnlmrec.studies.jobs import Job, Plan, plan_jobs
+from hnlmrec.studies.jobs import Job, Plan
 from hnlmrec.studies.progress import StudyProgress
-from hnlmrec.studies.scheduler import Scheduler
+from hnlmrec.studies.scheduler import Scheduler, processor_count
+from hnlmrec.studies.search import search
 
-RESULTS, PER_USER, CURVES, SUMMARY = "results.parquet", "per_user.parquet", "curves.parquet", "study.json"
+SUMMARY = "study.json"
 _WRITE_EVERY = 60.0  # seconds between two writings of the larger tables
 
 
@@ -43,11 +46,19 @@ def run_study(study: Study, *, quiet: bool = False) -> dict[str, Any]:
     with StudyProgress(resources.processes, quiet=quiet) as progress:
         scheduler = Scheduler(store.root, resources, progress)
         with scheduler.processes():
-            plan = plan_jobs(cells, store)
+            chosen, unfound = search(study, Plan(store), scheduler, folder)
+            cells = study.grid.cells(chosen)
+            plan = Plan(store)
+            errors = {cell: unfound[cell.place.arm] for cell in cells if cell.place.arm in unfound}
+            for cell in cells:
+                plan.add(cell)
             writer = ResultFiles(folder, Collector(plan, store, study.config.study.metrics))
-            errors = _run_grid(scheduler, plan, cells, store, writer)
+            errors |= _run_grid(scheduler, plan, [cell for cell in cells if cell not in errors], writer)
     summary = _summary(study, folder, cells, errors, time.perf_counter() - started)
-    write_json(folder / SUMMARY, summary)
+    with storage_errors(folder):
+        summary["page"] = str(_write_page(study, folder, summary))
+        summary["seconds"] = round(time.perf_counter() - started, 3)
+        write_json(folder / SUMMARY, summary)
     return summary
 
 
@@ -55,7 +66,7 @@ def study_text(result: Mapping[str, Any]) -> str:
     """Return the lines that a person sees at the end of a study."""
     lines = [f"{failure['cell']} failed: {failure['error']}" for failure in result["failed"]]
     lines.append(f"{result['study']}: {result['done']} of {result['cells']} runs, {result['seconds']:.1f} s")
-    lines.append(f"results in {result['run_dir']}")
+    lines.append(f"tables: {result['run_dir']}/tables.md, page: {result['page']}")
     return "\n".join(lines)
 
 
@@ -77,9 +88,7 @@ class ResultFiles:
                 self._written = time.monotonic()
 
 
-def _run_grid(
-    scheduler: Scheduler, plan: Plan, cells: list[Cell], store: ArtifactStore, writer: ResultFiles
-) -> dict[Cell, str]:
+def _run_grid(scheduler: Scheduler, plan: Plan, cells: list[Cell], writer: ResultFiles) -> dict[Cell, str]:
     """Run the missing jobs; return the errors of the cells that failed."""
     by_target: dict[str, list[Cell]] = {}
     for cell in cells:
@@ -93,7 +102,7 @@ def _run_grid(
             writer.write()
         return ()
 
-    scheduler.run("runs of the study", plan.missing(store), done)
+    scheduler.run("runs of the study", plan.missing(cells), done)
     writer.write(all_of_them=True)
     return {
         cell: scheduler.errors[job.id]
@@ -101,6 +110,21 @@ def _run_grid(
         for job in [plan.target(cell)]
         if job.id in scheduler.errors
     }
+
+
+def _write_page(study: Study, folder: Path, summary: Mapping[str, Any]) -> Path:
+    section = study.config.study
+    trained = [variant.label for variant in study.config.variants if not variant.recommender]
+    baseline = section.baseline or (trained or [study.config.variants[0].label])[0]
+    title = section.title or section.name
+    outline = Outline(title, baseline, section.metrics, section.test, len(section.seeds))
+    facts = [
+        ("runs", f"{summary['done']} of {summary['cells']}"),
+        ("seeds", f"{', '.join(map(str, section.seeds))} ({section.vary})"),
+        ("machine", f"{summary['environment']['machine']}, {processor_count()} cores"),
+        ("this call", f"{summary['seconds']:.0f} s"),
+    ]
+    return write_study(folder, outline, facts=facts, failed=summary["failed"])
 
 
 def _places(cells: list[Cell]) -> tuple[ArtifactStore, Path]:
