@@ -37,7 +37,7 @@ from hnlmrec.finetuning import (
 )
 from hnlmrec.finetuning.batches import contrastive_batch, epoch_batches
 from hnlmrec.finetuning.evaluation import area_under_curve
-from hnlmrec.finetuning.generate import choose_pairs
+from hnlmrec.finetuning.generate import choose_pairs, nearest_items
 from hnlmrec.finetuning.losses import LOSSES, cosines
 from hnlmrec.finetuning.updates import learning_rate_factor
 from hnlmrec.rng import RandomStreams
@@ -292,6 +292,17 @@ def test_vectors_of_all_pairs(model, inputs, dataset, tmp_path):
     expected = encoder.encode([hard_negative_prompt(2, 3)], inputs)
     np.testing.assert_allclose(vectors[0], expected, atol=2e-3)
     assert (loaded.items == -1).all()
+
+
+def test_a_vector_stands_for_the_nearest_item_that_the_user_has_not(model, inputs, dataset, tmp_path):
+    rng = np.random.default_rng(0)
+    catalogue = EmbeddingTable(dataset.items, rng.standard_normal((N_ITEMS, 4)).astype(np.float32))
+    own, free = dataset.train.of(3)[0], next(i for i in range(N_ITEMS) if i not in dataset.train.of(3))
+    near = 5 * catalogue.vectors[[own, free]] + 0.01
+    found = nearest_items(near, np.array([3, 3]), catalogue, dataset)
+    assert found[1] == free
+    assert found[0] != own
+    assert not dataset.train.contains([3, 3], found).any()
 
 
 def test_vectors_of_users_stand_for_all_their_pairs(model, inputs, dataset, tmp_path):

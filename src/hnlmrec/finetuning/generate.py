@@ -30,6 +30,7 @@ from hnlmrec.finetuning.inputs import (
 )
 from hnlmrec.rng import RandomStreams
 
+_ROWS_COMPARED = 1_024  # with all items at once
 _PROMPT = re.compile(rf"({'|'.join(KINDS)}) (-?\d+) (-?\d+) (-?\d+)")
 
 
@@ -65,6 +66,7 @@ def generate_hard_negatives(
     *,
     streams: RandomStreams,
     out: Path,
+    catalogue: EmbeddingTable | None = None,
     progress: Advance | None = None,
 ) -> HardNegativeTable:
     """Write the hard-negative vectors as a `HardNegativeTable`, and return it memory-mapped.
@@ -76,17 +78,19 @@ def generate_hard_negatives(
         config: see `GenerationConfig`.
         streams: "hard_negative_pairs" draws the pairs.
         out: gets hard_negatives.npy, hard_negatives.npy.json (what they were made from), hard_negatives.parquet.
+        catalogue: the items' vectors by the same encoder. With them, each row stands for the item outside of the
+            user's train items that is nearest to its vector, by cosine; without, for none.
         progress: told (done, total) vectors.
 
     Returns:
-        one row a prompt; rows that stand for all pairs of a user have the positive -1. No row stands for a
-        catalogue item.
+        one row a prompt; rows that stand for all pairs of a user have the positive -1.
     """
     users, items = choose_pairs(dataset, config, streams)
     prompts = [hard_negative_prompt(user, item) for user, item in zip(users, items, strict=True)]
     vectors = _write(encoder, inputs, prompts, out / "hard_negatives.npy", config, progress=progress)
     positives = items if config.granularity == "per_pair" else np.full_like(items, -1)
-    table = HardNegativeTable(users, positives, vectors, dataset.n_items, np.full_like(items, -1))
+    nearest = np.full_like(items, -1) if catalogue is None else nearest_items(vectors, users, catalogue, dataset)
+    table = HardNegativeTable(users, positives, vectors, dataset.n_items, nearest)
     table.save_keys(out, dataset)
     return table
 
@@ -113,6 +117,29 @@ def generate_embeddings(
     vectors = _write(encoder, inputs, prompts, out / f"{kind}.npy", config, progress=progress)
     pl.DataFrame({"id": list(ids.all_ids)}, schema={"id": pl.String}).write_parquet(out / f"{kind}.parquet")
     return EmbeddingTable(ids, vectors)
+
+
+def nearest_items(
+    vectors: npt.NDArray[np.floating[Any]], users: Numbers, catalogue: EmbeddingTable, dataset: InteractionDataset
+) -> Numbers:
+    """Return the item whose vector is nearest by cosine to each row, int64 [n]; never a train item of its user.
+
+    Args:
+        vectors: [n, d].
+        users: int64 [n], whose rows they are.
+        catalogue: vectors of all items, [n_items, d].
+        dataset: only its train split is read.
+    """
+    items, _ = catalogue.rows(dataset.items.all_ids)
+    unit = items / np.maximum(np.linalg.norm(items, axis=1, keepdims=True), 1e-12)
+    nearest = np.empty(len(vectors), dtype=np.int64)
+    for start in range(0, len(vectors), _ROWS_COMPARED):
+        chunk = slice(start, start + _ROWS_COMPARED)
+        scores = np.asarray(vectors[chunk], dtype=np.float32) @ unit.T
+        rows, columns = dataset.train.to_scipy()[users[chunk]].nonzero()
+        scores[rows, columns] = -np.inf
+        nearest[chunk] = scores.argmax(axis=1)
+    return nearest
 
 
 def choose_pairs(

@@ -150,18 +150,24 @@ class VectorsStage(Stage[VectorsStageConfig]):
         encoder = CollaborativeEncoder.load(inputs["finetune"], device=config.device, precision=config.precision)
         roles = {**inputs, "prepare": inputs["inner"]}
         encoder_inputs = read_inputs(roles, config.texts, streams)
-        sizes = {}
+        tables = {}
         for kind in ("items", "users"):
             with self.progress.task(f"vectors of {kind}") as advance:
-                table = generate_embeddings(
+                tables[kind] = generate_embeddings(
                     encoder, encoder_inputs, dataset, kind, config.vectors, out=out, progress=advance
                 )
-            sizes[kind] = len(table.ids)
         with self.progress.task("vectors of hard negatives") as advance:
             negatives = generate_hard_negatives(
-                encoder, encoder_inputs, dataset, config.vectors, streams=streams, out=out, progress=advance
+                encoder,
+                encoder_inputs,
+                dataset,
+                config.vectors,
+                streams=streams,
+                out=out,
+                catalogue=tables["items"],
+                progress=advance,
             )
-        return StageSummary({**sizes, "hard_negatives": len(negatives)})
+        return StageSummary({**{k: len(t.ids) for k, t in tables.items()}, "hard_negatives": len(negatives)})
 
 
 def read_inputs(inputs: Mapping[str, Path], config: TextsConfig, streams: RandomStreams) -> EncoderInputs:
