@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hnlmrec.errors import ConfigError, lookup
+from hnlmrec.evaluation.metrics import METRICS
 from hnlmrec.models import MODELS
 from hnlmrec.models.recommenders import RECOMMENDERS
 from hnlmrec.negative_sampling import SAMPLERS
@@ -114,6 +115,7 @@ class Grid:
                     found.append(self.cell(place, dataset, model, variant, extra))
                 except ConfigError as error:
                     problems.append(str(error))
+        problems += [] if problems else _unmeasured(found, self.study.study.metrics)
         if problems:
             raise ConfigError("\n".join(list(dict.fromkeys(problems))[:_SHOWN_ERRORS]))
         if not found:
@@ -140,7 +142,11 @@ class Grid:
             raise ConfigError(f"{where}: {own[0]!r} is for a recommender, and the variant has a sampler.")
         if variant.recommender and variant.recommender != JUDGE:
             settings.append(f"compare.recommenders=[{_inline(variant.recommender, own)}]")
+        if variant.recommender == JUDGE:
+            settings.append("training.recognised_share=0.5")  # the graph then has a judge; nothing is trained
         config = build_run_config(values, settings, where)
+        if self.study.search.trials and config.training.select_on == "test":
+            raise ConfigError(f"{where}: a search is on validation, so training.select_on must be valid.")
         return Cell(place, config, _target(config, variant))
 
     def _values(self, model: ModelEntry, variant: VariantSection) -> Values:
@@ -149,11 +155,6 @@ class Grid:
         values["model"] = _model_section(values.get("model", {}), model)
         if variant.recommender:
             values["sampler"] = {"name": "uniform"}
-            if variant.recommender == JUDGE:
-                training = values.setdefault("training", {})
-                training["recognised_share"] = (
-                    training.get("recognised_share") or 0.5
-                )  # the graph then has a judge
         else:
             values["sampler"] = _sampler_section(values.get("sampler", {}), variant)
         if self.profiles_are_written and not _needs_negatives(values["sampler"]["name"]):
@@ -172,12 +173,13 @@ class Grid:
         study = self.study.study
         is_fixed = bool(variant.recommender) and study.vary == "training"
         seeds = (None,) if is_fixed else study.seeds
-        points: list[tuple[str, str, list[str]]] = [
+        points: list[tuple[str, str, list[str]]] = [("", "", [])]
+        points += [
             (vary.label or vary.key, _text(value), [f"{vary.key}={json.dumps(value)}"])
             for vary in self.study.vary
             if not vary.variants or variant.label in vary.variants
             for value in vary.values
-        ] or [("", "", [])]
+        ]
         for varied, value, settings in points:
             for seed in seeds:
                 yield replace(arm, varied=varied, value=value, seed=seed), settings
@@ -193,8 +195,9 @@ class Grid:
         if variant.recommender or not _needs_negatives(_sampler_section({}, variant)["name"]):
             return False
         strategy = self.base.get("finetuning", {}).get("triplets", {}).get("strategy", "")
-        negatives = _set_value(variant.set, "negatives") or self.base.get("negatives", "text")
-        strategy = _set_value(variant.set, "finetuning.triplets.strategy") or strategy
+        settings = [*variant.set, *self.overrides]
+        negatives = _set_value(settings, "negatives") or self.base.get("negatives", "text")
+        strategy = _set_value(settings, "finetuning.triplets.strategy") or strategy
         return negatives == "text" or strategy == "llm_text"
 
 
@@ -220,6 +223,23 @@ def _check_labels(study: StudyConfig, datasets: Sequence[Any], models: Sequence[
         if variant.recommender and variant.recommender != JUDGE:
             lookup(RECOMMENDERS, variant.recommender, "recommender")
     _check_varied(study.vary)
+
+
+def _unmeasured(cells: Sequence[Cell], metrics: Sequence[str]) -> list[str]:
+    """Return what is wrong with the metrics, before days of training and not after them."""
+    problems = []
+    for evaluation in {
+        cell.config.evaluation.model_dump_json(): cell.config.evaluation for cell in cells
+    }.values():
+        by_user = [name for name in evaluation.metrics if METRICS[name].per_user is not None]
+        measured = [f"{name}@{k}" for k in evaluation.ks for name in by_user]
+        missing = [name for name in metrics if name not in measured]
+        if missing:
+            problems.append(
+                f"study.metrics: {', '.join(missing)} is not measured by user. Choose of: {', '.join(measured)}; "
+                "evaluation.ks and evaluation.metrics say what is measured."
+            )
+    return problems
 
 
 def _check_varied(varied: Sequence[VarySection]) -> None:

@@ -15,7 +15,6 @@ import polars as pl
 from hnlmrec.artifacts import ArtifactStore, open_artifact
 from hnlmrec.config import fingerprint_fields
 from hnlmrec.data.tables import read_json
-from hnlmrec.errors import ConfigError
 from hnlmrec.reporting.inputs import read_jsonl
 from hnlmrec.studies.cells import Cell, Place
 from hnlmrec.studies.jobs import Plan
@@ -129,12 +128,6 @@ def _curve(folder: Path, place: Place) -> pl.DataFrame:
 
 def _users(folder: Path, prepared: Path, place: Place, metrics: Sequence[str]) -> pl.DataFrame:
     frame = pl.read_parquet(folder / "per_user.parquet").filter(pl.col("split") == "test")
-    missing = [name for name in metrics if name not in frame.columns]
-    if missing:
-        raise ConfigError(
-            f"study.metrics has {', '.join(missing)}, which is not measured by user. Choose of: "
-            f"{', '.join(name for name in frame.columns if '@' in name)}."
-        )
     frame = frame.join(_user_ids(prepared), on="user", how="left")
     return _placed(frame.select("user_id", *metrics), place)
 

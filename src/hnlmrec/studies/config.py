@@ -8,7 +8,7 @@ from pydantic import Field, JsonValue, model_validator
 
 from hnlmrec.config import Config, runtime
 
-Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+()=@-]*$")]
+Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ,._+()=@-]*$")]
 Setting = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*=")]
 
 
@@ -80,7 +80,7 @@ class VarySection(Config):
     label: str = ""
     """Its name in tables and pictures; empty for the key."""
     variants: tuple[str, ...] = ()
-    """Labels of the variants that have this setting; empty for all. The others are run once, unvaried."""
+    """Labels of the variants that have this setting; empty for all. Every variant is run unvaried too."""
 
 
 class SpaceEntry(Config):

@@ -19,7 +19,7 @@ import polars as pl
 from hnlmrec.artifacts import storage_errors
 from hnlmrec.config import fingerprint_fields, to_toml
 from hnlmrec.data.tables import read_json
-from hnlmrec.errors import ConfigError, MissingDependencyError
+from hnlmrec.errors import MissingDependencyError
 from hnlmrec.reporting.inputs import read_jsonl
 from hnlmrec.reporting.study.figures import file_name
 from hnlmrec.search_space import Choice, Span
@@ -47,7 +47,6 @@ def search(study: Study, plan: Plan, scheduler: Scheduler, folder: Path) -> tupl
         folder: of the study.
 
     Raises:
-        ConfigError: the best epoch is to be chosen on test.
         MissingDependencyError: Optuna is not installed.
     """
     section = study.config.search
@@ -132,12 +131,10 @@ def _arms(study: Study, storage: Any) -> Iterator[Arm]:
     section = study.config.search
     for place, dataset, model, variant in study.grid.arms():
         config = study.grid.cell(place, dataset, model, variant).config
-        if config.training.select_on == "test":
-            raise ConfigError("a search is on validation: training.select_on=test cannot be searched with.")
         space = search_space(config, variant, section, [*variant.set, *study.grid.overrides])
         if not space:
             continue
-        build = partial(_trial_cell, study, replace(place, seed=section.seed), dataset, model, variant)
+        build = partial(_trial_cell, study, replace(place, seed=section.seed), (dataset, model, variant))
         content = repr((space, fingerprint_fields(build([]).config), build([]).target))
         name = f"{place.name} {hashlib.sha256(content.encode()).hexdigest()[:8]}"
         found = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
@@ -151,13 +148,11 @@ def _arms(study: Study, storage: Any) -> Iterator[Arm]:
 def _trial_cell(
     study: Study,
     place: Place,
-    dataset: DatasetSection,
-    model: ModelEntry,
-    variant: VariantSection,
+    entries: tuple[DatasetSection, ModelEntry, VariantSection],
     settings: list[str],
 ) -> Cell:
     """Return a trial: its target is the training, or the recommender's fit, never what reads the test split."""
-    cell = study.grid.cell(place, dataset, model, variant, [*settings, *study.config.search.set])
+    cell = study.grid.cell(place, *entries, [*settings, *study.config.search.set])
     label = cell.target.replace("recommender/", TRIAL).replace("evaluate/", "train/")
     return replace(cell, target=label)
 

@@ -131,7 +131,8 @@ def _varied(files: StudyFiles, points: Sequence[Part], plain: Part | None, start
     metric, varied = files.outline.metrics[0], points[0].varied
     values = {part.value: {s: part.means(s)[metric] for s in part.systems} for part in points}
     systems = dict.fromkeys(s for means in values.values() for s in means if s[1] in (start, NO_START))
-    still = [s for s in plain.systems if s[1] in (start, NO_START)] if plain is not None else []
+    others = plain.systems if plain is not None else []
+    still = [s for s in others if s[1] in (start, NO_START) and s not in systems]
     labels = dict.fromkeys([variant for variant, _ in [*systems, *still]])
     styles = {label: number for number, label in enumerate(labels)}
     levels = {s[0]: plain.means(s)[metric] for s in still} if plain is not None else {}

@@ -85,7 +85,8 @@ class Part:
         """
         measured = [
             self.users.filter(_is(system))
-            .group_by("user_id")
+            .sort("seed")  # a sum depends on its order
+            .group_by("user_id", maintain_order=True)
             .agg(pl.len().alias("n"), *(pl.col(name).cast(pl.Float64).mean() for name in metrics))
             .filter(pl.col("n") == pl.col("n").max())
             .with_columns(pl.col("user_id").cast(pl.String))

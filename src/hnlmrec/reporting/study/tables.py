@@ -68,10 +68,8 @@ def _more(
     cells = []
     for metric in outline.metrics:
         test = comparison.find(name, metric) if comparison is not None else None
-        is_shown = test is not None and bool(test.baseline_mean)
-        assert test is not None or not is_shown
-        gain = f"{100 * test.difference / test.baseline_mean:+.1f} %" if test is not None and is_shown else _DASH
-        cells.append(Cell(gain))
+        base = test.baseline_mean if test is not None else 0.0
+        cells.append(Cell(_percent(test.difference / base) if test is not None and base else _DASH))
     rows = part.of(next(system for system in part.systems if key(system) == name))
     deviation = rows[f"test/{outline.metrics[0]}"].std() if len(rows) > 1 else None
     cells.append(Cell(f"{deviation:.4f}" if isinstance(deviation, float) else _DASH))
@@ -81,3 +79,7 @@ def _more(
     is_partial = 0 < n_seeds < outline.n_seeds
     cells.append(Cell(f"{n_seeds} of {outline.n_seeds}" if is_partial else str(n_seeds or _DASH)))
     return cells
+
+
+def _percent(share: float) -> str:
+    return f"{round(100 * share, 1) + 0.0:+.1f} %"  # + 0.0: no "-0.0"
