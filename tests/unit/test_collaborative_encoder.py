@@ -224,3 +224,15 @@ def test_another_base_model_is_refused(inputs, tmp_path):
     (folder / "config.json").write_text((folder / "config.json").read_text() + " ")
     with pytest.raises(CorruptArtifactError, match="its files differ"):
         CollaborativeEncoder.load(tmp_path / "encoder", device="cpu")
+
+
+def test_a_residual_encoder_starts_as_the_cf_model(model, inputs):
+    encoder = make(model, inputs, residual=True)
+    prompts = [preference_prompt(2), hard_negative_prompt(2, 5), item_prompt(4)]
+    expected = np.stack([inputs.users[2], inputs.users[2], inputs.items[4]])
+    found = encoder.encode(prompts, inputs)
+    cosine = (found * expected).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(expected, axis=1)
+    assert (cosine > 0.95).all()
+    assert (cosine < 1 - 1e-6).all()  # the texts have a part in it
+    with pytest.raises(ValueError, match="residual"):
+        settings(model, residual=True, output_size=3)

@@ -24,7 +24,7 @@ from hnlmrec.encoders.causal_lm import pool
 from hnlmrec.errors import CorruptArtifactError, DataError, MissingFileError
 from hnlmrec.finetuning.base_model import BaseModel, choose_precision, seeded
 from hnlmrec.finetuning.inputs import KINDS, EncoderInputs, Floats, Prompt
-from hnlmrec.finetuning.layers import SoftTokens, Standardisation, make_head
+from hnlmrec.finetuning.layers import SoftTokens, Standardisation, begin_at_nearly_zero, make_head
 from hnlmrec.finetuning.reading import EncoderBatch, PromptReader
 from hnlmrec.finetuning.settings import EncoderSettings
 
@@ -91,6 +91,8 @@ class CollaborativeEncoder(nn.Module):
             self.language_model = model
             self.user_tokens, self.item_tokens = self._soft_tokens(hidden_size)
             self.head = make_head(settings.head, hidden_size, self.size)
+            if settings.residual:
+                begin_at_nearly_zero(self.head)
         self.standardisation = Standardisation(len(KINDS), hidden_size)
         self.reader = PromptReader(base.tokenizer(), settings, (cf.user_scale, cf.item_scale))
         self.to(target).eval()
@@ -121,8 +123,11 @@ class CollaborativeEncoder(nn.Module):
         Several batches go through one call, because a distributed wrapper wants one call for each backward pass.
         """
         with self._precise():
-            pooled = ((self._pooled(batch), batch.kinds) for batch in batches)
-            return tuple(self.head(self.standardisation(*part)).float() for part in pooled)
+            return tuple(self._answer(batch) for batch in batches)
+
+    def _answer(self, batch: EncoderBatch) -> Tensor:
+        answer: Tensor = self.head(self.standardisation(self._pooled(batch), batch.kinds)).float()
+        return answer + batch.own if self.settings.residual else answer
 
     def _pooled(self, batch: EncoderBatch) -> Tensor:
         embedded = self.language_model.get_input_embeddings()(batch.tokens)  # [B, T, h]

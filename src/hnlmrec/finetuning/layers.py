@@ -7,6 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+_NEARLY_ZERO = 0.1
+
 
 class SoftTokens(nn.Module):
     """CF vectors to vectors that stand in the place of token embeddings.
@@ -73,3 +75,11 @@ def make_head(kind: Literal["linear", "mlp"], hidden_size: int, size: int) -> nn
     if kind == "linear":
         return nn.Linear(hidden_size, size)
     return nn.Sequential(nn.Linear(hidden_size, hidden_size), nn.GELU(), nn.Linear(hidden_size, size))
+
+
+def begin_at_nearly_zero(head: nn.Module) -> None:
+    """Shrink the last layer of a head; an exact zero would keep the gradient from what is below it."""
+    last = [layer for layer in head.modules() if isinstance(layer, nn.Linear)][-1]
+    with torch.no_grad():
+        last.weight.mul_(_NEARLY_ZERO)
+        last.bias.zero_()

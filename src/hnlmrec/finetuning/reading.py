@@ -24,6 +24,8 @@ class EncoderBatch(NamedTuple):
         item_vectors: float32 [I, d], likewise of items.
         item_places: int64 [I * n_soft].
         kinds: int64 [B], the place of each prompt's kind in KINDS.
+        own: float32 [B, d], the CF vector of each prompt's user, of an item's own for a document, in standard
+            deviations.
     """
 
     tokens: Tensor
@@ -33,6 +35,7 @@ class EncoderBatch(NamedTuple):
     item_vectors: Tensor
     item_places: Tensor
     kinds: Tensor
+    own: Tensor
 
     def to(self, device: torch.device | str) -> EncoderBatch:
         """Return the batch on a device."""
@@ -79,7 +82,7 @@ class PromptReader:
                     ids += tokens[part][:limit]
             rows.append(ids)
         kinds = torch.tensor([KINDS.index(prompt.kind) for prompt in prompts])
-        return self._batch(rows, slots, inputs, kinds)
+        return self._batch(rows, slots, inputs, kinds, self._own(prompts, inputs))
 
     def lengths(self, prompts: Sequence[Prompt], inputs: EncoderInputs) -> list[int]:
         """Return about how long each prompt is, in characters: enough to put prompts of like length together."""
@@ -112,6 +115,11 @@ class PromptReader:
                 parts.append((self._numbers(piece, prompt, inputs), None))
         return [(part, limit) for part, limit in parts if part != ""]
 
+    def _own(self, prompts: Sequence[Prompt], inputs: EncoderInputs) -> Tensor:
+        of_user, of_item = self.scales
+        rows = [inputs.users[p.user] / of_user if p.user >= 0 else inputs.items[p.item] / of_item for p in prompts]
+        return torch.from_numpy(np.asarray(rows, dtype=np.float32))
+
     def _numbers(self, piece: str, prompt: Prompt, inputs: EncoderInputs) -> str:
         vector = inputs.users[prompt.user] if piece == "user_cf" else inputs.items[prompt.item]
         scale = self.scales[0] if piece == "user_cf" else self.scales[1]
@@ -124,7 +132,12 @@ class PromptReader:
         return dict(zip(distinct, ids, strict=True))
 
     def _batch(
-        self, rows: list[list[int]], slots: list[tuple[int, int, _Vector]], inputs: EncoderInputs, kinds: Tensor
+        self,
+        rows: list[list[int]],
+        slots: list[tuple[int, int, _Vector]],
+        inputs: EncoderInputs,
+        kinds: Tensor,
+        own: Tensor,
     ) -> EncoderBatch:
         width = max(map(len, rows))
         tokens = torch.tensor([row + [0] * (width - len(row)) for row in rows])
@@ -147,6 +160,7 @@ class PromptReader:
             _gather(inputs.items, numbers["item"]),
             torch.tensor(places["item"], dtype=torch.int64),
             kinds,
+            own,
         )
 
 

@@ -84,6 +84,10 @@ class EncoderSettings(Config):
     """From the pooled vector to the output; no ReLU at the output, which would make all vectors non-negative."""
     output_size: int | None = Field(None, ge=1)
     """Length of the vectors; null takes that of the CF vectors."""
+    residual: bool = False
+    """Add a CF vector to the head's output, which begins at nearly zero: the user's to queries, the item's to
+    documents. The encoder then starts as the CF model and learns what the texts add to it; without, it has to
+    learn the behaviour anew."""
     documents: Literal["encoded", "cf"] = "encoded"
     """What an item is as a document: its text and soft token read by the model, or the CF vector as it is. The
     latter needs no reading of items, and queries then are points of the CF space itself."""
@@ -96,6 +100,8 @@ class EncoderSettings(Config):
 
     @model_validator(mode="after")
     def _cf_documents_have_the_cf_size(self) -> EncoderSettings:
-        if self.documents == "cf" and self.output_size is not None:
-            raise ValueError('output_size is that of the CF vectors with documents = "cf"; leave it out')
+        if (self.documents == "cf" or self.residual) and self.output_size is not None:
+            raise ValueError(
+                'output_size is that of the CF vectors with documents = "cf" and with residual; leave it out'
+            )
         return self
