@@ -210,20 +210,50 @@ def _run_study(source: str, overrides: list[str], *, as_json: bool, verbose: boo
 @app.command()
 def recommend(
     run_folder: RunFolder,
-    user: Annotated[str, typer.Option(help="A user's id.")],
+    user: Annotated[str | None, typer.Option(help="A known user's id.")] = None,
+    history: Annotated[str | None, typer.Option(help="A new user's items: ids with commas between them.")] = None,
+    history_file: Annotated[
+        Path | None, typer.Option(help="A new user's items: a file with an id a line.")
+    ] = None,
+    similar: Annotated[str | None, typer.Option(help="An item's id: items like it.")] = None,
+    *,
+    everyone: Annotated[bool, typer.Option("--all", help="For all users, into the file of --out.")] = False,
+    out: Annotated[Path | None, typer.Option(help="With --all: a Parquet file.")] = None,
+    cold_items: Annotated[
+        Path | None, typer.Option(help="Recommend these items (JSON lines) by their text, not the catalogue.")
+    ] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="Number of items.")] = 10,
+    as_json: Json = False,
+) -> None:
+    """Recommend items that a user does not have: to known or new users, or to all; cold items too."""
+    from hnlmrec.pipeline.results import open_run
+    from hnlmrec.serving.requests import Request, answer, text_of
+
+    request = Request(user, history, history_file, similar, everyone, out, cold_items, k)
+    said = answer(open_run(run_folder), request)
+    typer.echo(json.dumps(said, ensure_ascii=False) if as_json else text_of(said))
+
+
+@app.command()
+def export(
+    run_folder: RunFolder,
+    format_: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="parquet, safetensors, faiss, negatives, recbole, sentence-transformers or torch.",
+        ),
+    ],
+    out: Annotated[Path | None, typer.Option(help="Folder; export/FORMAT in the run's folder by default.")] = None,
     *,
     as_json: Json = False,
 ) -> None:
-    """Print the k best items of a user that are not in the user's train or validation interactions."""
-    from hnlmrec.pipeline.results import open_run, recommend_items
+    """Write a run's embeddings or negatives in the format of another tool, and print the folder."""
+    from hnlmrec.exporting.formats import export_run
+    from hnlmrec.pipeline.results import open_run
 
-    items = recommend_items(open_run(run_folder), user, k)
-    if as_json:
-        typer.echo(json.dumps({"user": user, "items": items}, ensure_ascii=False))
-        return
-    for place, item in enumerate(items, 1):
-        typer.echo(f"{place:>3}  {item['score']:8.4f}  {item['item_id']}  {item['title']}")
+    done = export_run(open_run(run_folder), format_, out)
+    typer.echo(json.dumps(done) if as_json else done["path"])
 
 
 @app.command()

@@ -8,12 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import polars as pl
-
 from hnlmrec.artifacts import open_artifact
-from hnlmrec.data.embeddings import EmbeddingTable
-from hnlmrec.data.interactions import InteractionDataset
 from hnlmrec.data.tables import read_json
 from hnlmrec.errors import DataError, MissingFileError
 from hnlmrec.evaluation.files import read_evaluation
@@ -177,21 +172,3 @@ def compare_runs(runs: Sequence[Run], metric: str) -> Comparison:
     for run in runs:
         values[str(run.folder)] = read_evaluation(run.payload(f"evaluate/{run.experiment}"))["test"]
     return compare(values, baseline=str(runs[0].folder), metrics=(metric,))
-
-
-def recommend_items(run: Run, user: str, k: int) -> list[dict[str, Any]]:
-    """Return the k best items of a user that are not in the user's train or validation split, best first."""
-    dataset = InteractionDataset.load(run.payload("prepare"))
-    folder = run.payload(f"train/{run.experiment}")
-    users, items = EmbeddingTable.load(folder, "users"), EmbeddingTable.load(folder, "items")
-    number = int(dataset.users.numbers([user])[0])
-    scores = np.asarray(items.vectors, dtype=np.float32) @ np.asarray(users.vectors[number], dtype=np.float32)
-    scores[dataset.train.of(number)] = -np.inf
-    scores[dataset.valid.of(number)] = -np.inf
-    best = np.argsort(-scores, kind="stable")[:k]
-    titles = pl.read_parquet(run.payload("prepare") / "items.parquet")["title"].to_list()
-    return [
-        {"item_id": dataset.items.all_ids[item], "title": titles[item], "score": float(scores[item])}
-        for item in best.tolist()
-        if np.isfinite(scores[item])
-    ]

@@ -101,6 +101,12 @@ def prepare_only(config: RunConfig, store: ArtifactStore | None = None) -> NodeR
         return run_graph(nodes, store)["prepare"]
 
 
+def nodes_of(config: RunConfig) -> list[Node]:
+    """Return the graph of a configuration, to be looked at: nothing is run."""
+    session = LLMSession(config.llm, Path(config.runtime.artifacts) / "llm_cache.sqlite")
+    return build_graph(config, session, SilentProgress())
+
+
 def plan_run(config: RunConfig, store: ArtifactStore | None = None) -> dict[str, Any]:
     """Return what the LLM stages would cost at most, without a single call; the data is prepared for it.
 

@@ -92,7 +92,7 @@ class TrainStage(Stage[TrainStageConfig]):
         """Write the best epoch's embeddings and the history of the training."""
         config, streams = self.config, RandomStreams(self.config.seed)
         dataset = InteractionDataset.load(inputs["prepare"])
-        resources = self._resources(dataset, inputs, streams)
+        resources = self.resources(dataset, inputs, streams)
         initial, counts = self._initial(resources, inputs, streams)
         model = MODELS[config.model.name](
             dataset, config.model, generator=_generator(streams, "model"), initial=initial
@@ -113,9 +113,10 @@ class TrainStage(Stage[TrainStageConfig]):
         counts |= {"epochs": result.epochs, "best_epoch": result.best_epoch, **result.sampler_counts}
         return StageSummary(counts)
 
-    def _resources(
+    def resources(
         self, dataset: InteractionDataset, inputs: Mapping[str, Path], streams: RandomStreams
     ) -> SamplerResources:
+        """Return what the sampler is built from; a projector as it is before it learns."""
         size = self.config.model.embedding_size
         judgements = JudgementTable.load(inputs["judge"], dataset) if "judge" in inputs else None
         if "hard_negatives" not in inputs:

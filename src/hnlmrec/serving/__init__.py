@@ -1,0 +1,1 @@
+"""Recommendations out of trained vectors: for known users, new users and cold items."""
