@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -223,19 +224,20 @@ def test_a_guard_keeps_risky_candidates_out(name: str) -> None:
         *(torch.from_numpy(rng.standard_normal((n, 8)).astype(np.float32)) for n in (N_USERS, N_ITEMS))
     )
     batch = torch.arange(N_USERS)
+    resources = SamplerResources(data, item_vectors=item_texts(data).vectors, embedding_size=8)
     shares = []
     for penalty in (0.0, 1e4):
         config = SAMPLERS[name].Config(
             n_candidates=16, risk_penalty=penalty, **({"n_top": 1} if name == "dns_mn" else {})
         )
-        sampler = SAMPLERS[name].build(SamplerResources(data, embedding_size=8, judgements=table), config)
+        sampler = SAMPLERS[name].build(replace(resources, judgements=table), config)
         drawn = sampler.sample(batch, torch.zeros_like(batch), embeddings, torch.Generator().manual_seed(0))
         assert drawn.items is not None
         shares.append((drawn.items % 2 == 0).float().mean())
     assert shares[0] > 0.3
     assert shares[1] < 0.01
     with pytest.raises(ConfigError, match="judgements"):
-        SAMPLERS[name].build(SamplerResources(data, embedding_size=8), config)
+        SAMPLERS[name].build(resources, config)
 
 
 def test_recognised_positives_make_up_their_share() -> None:

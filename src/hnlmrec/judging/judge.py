@@ -96,10 +96,11 @@ class Judge:
     Args:
         config: see `JudgeConfig`.
         evidence: what is weighed; the first is the strongest.
+        label: its name in reports; the configuration's where none is given.
     """
 
-    def __init__(self, config: JudgeConfig, evidence: Sequence[Evidence]) -> None:
-        self.config, self.evidence = config, tuple(evidence)
+    def __init__(self, config: JudgeConfig, evidence: Sequence[Evidence], label: str = "") -> None:
+        self.config, self.evidence, self.label = config, tuple(evidence), label or config.name
 
     def fit(self, inner: InteractionDataset, streams: RandomStreams) -> list[JudgeReport]:
         """Learn the weights and the calibration; measure the judge and each single evidence.
@@ -190,14 +191,14 @@ class Judge:
         probabilities = self.calibration(judged[rows])
         brier = brier_score(probabilities, outcomes, importance)
         bins = calibration_bins(probabilities, outcomes, importance)
-        scores: dict[str, npt.NDArray[Any]] = {self.config.name: judged[rows]}
+        scores: dict[str, npt.NDArray[Any]] = {self.label: judged[rows]}
         scores |= {f"{s.name} alone": sample.features[rows, 2 * n] for n, s in enumerate(self.evidence)}
         return [
             JudgeReport(
                 name,
                 area_under_curve(values, outcomes, importance),
                 area_under_curve(values[is_hard], outcomes[is_hard]),
-                *((brier, bins) if name == self.config.name else (None, [])),
+                *((brier, bins) if name == self.label else (None, [])),
             )
             for name, values in scores.items()
         ]

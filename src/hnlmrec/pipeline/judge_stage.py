@@ -39,7 +39,8 @@ class JudgeStageConfig(Config):
 class JudgeStage(Stage[JudgeStageConfig]):
     """Fits a judge; inputs prepare, inner (train with a part held out) and texts; for "llm", pretrain and vectors.
 
-    The simple judge is fitted beside the other, so that calibration.json always tells whether the LLM helps.
+    The simple judge, and the other without the LLM's evidence, are fitted beside it, so that calibration.json
+    always tells whether the LLM helps.
     """
 
     name = "judge"
@@ -52,9 +53,12 @@ class JudgeStage(Stage[JudgeStageConfig]):
         config = self.config.judge
         dataset = InteractionDataset.load(inputs["prepare"])
         inner = InteractionDataset.load(inputs["inner"])
-        judges = [Judge(config.model_copy(update={"name": "ease_text"}), _simple_evidence(config, inputs))]
+        simple = _simple_evidence(config, inputs)
+        judges = [Judge(config, simple, "ease_text")]
         if config.name == "llm":
-            judges.append(Judge(config, [*judges[0].evidence, *_learned_evidence(inputs)]))
+            behaviour, language = _dot_evidence("cf", inputs["pretrain"]), _dot_evidence("llm", inputs["vectors"])
+            judges.append(Judge(config, [*simple, behaviour], "llm without the LLM"))
+            judges.append(Judge(config, [*simple, behaviour, language]))
         reports = {}
         for judge in judges:
             for report in judge.fit(inner, RandomStreams(self.config.seed)):
@@ -73,15 +77,9 @@ def _simple_evidence(config: JudgeConfig, inputs: Mapping[str, Path]) -> list[Ev
     return [EASEEvidence(config), text]
 
 
-def _learned_evidence(inputs: Mapping[str, Path]) -> list[Evidence]:
-    tables = {
-        role: (EmbeddingTable.load(inputs[role], "users"), EmbeddingTable.load(inputs[role], "items"))
-        for role in ("vectors", "pretrain")
-    }
-    return [
-        DotEvidence("llm", *tables["vectors"], cosine=True),
-        DotEvidence("cf", *tables["pretrain"], cosine=False),
-    ]
+def _dot_evidence(name: str, folder: Path) -> DotEvidence:
+    users, items = EmbeddingTable.load(folder, "users"), EmbeddingTable.load(folder, "items")
+    return DotEvidence(name, users, items, cosine=name == "llm")
 
 
 class JudgeAloneConfig(Config):
