@@ -112,7 +112,10 @@ def _ids(
 def _kind(values: list[Any], where: str) -> IdKind:
     if all(isinstance(value, int | np.integer) and not isinstance(value, bool) for value in values):
         return "int"
-    bad = [value for value in values if not isinstance(value, str) or not value.strip()]
+    strange = [
+        value for value in values if not isinstance(value, str | int | np.integer) or not str(value).strip()
+    ]
+    bad = strange or [value for value in values if not isinstance(value, str)]
     if bad:
         raise DataError(f"{where} holds {bad[0]!r}: give ids that are all strings, or all whole numbers.")
     return "str"
