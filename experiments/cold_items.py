@@ -1,7 +1,6 @@
 """Recall@20 of items that were held out whole, placed by their text alone.
 
     python experiments/cold_items.py ml-100k --min-rating 4
-    python experiments/cold_items.py ../shared/data/toys --max-items 2000 --core 1 --epochs 20
 
 10 % of the items take no part in the training, neither do their texts in fitting the map. Every user with one of
 them is given the 20 best of them. "most popular" knows how many users each held-out item has, which nobody could;
