@@ -10,6 +10,7 @@ from tests.golden.cases import STEPS, loss_sequence, names
 from tests.golden.update import PATH
 
 from hnlmrec.models import MODELS
+from hnlmrec.models.enhancements import ENHANCEMENTS
 from hnlmrec.negative_sampling import SAMPLERS
 
 GOLDEN = json.loads(PATH.read_text(encoding="utf-8"))
@@ -34,6 +35,7 @@ def test_losses_are_those_that_were_kept(name: str) -> None:
 
 def test_every_entry_of_the_tables_has_a_row_and_every_row_an_entry() -> None:
     wanted = {f"{model}+uniform" for model in MODELS} | {f"lightgcn+{sampler}" for sampler in SAMPLERS}
+    wanted |= {f"lightgcn+uniform+{enhancement}" for enhancement in ENHANCEMENTS}
     assert set(GOLDEN) == wanted, "run: python -m tests.golden.update"
     assert all(len(case["losses"]) == STEPS for case in GOLDEN.values())
 

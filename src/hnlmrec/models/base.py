@@ -74,7 +74,50 @@ class Rows:
     ego_items: Tensor
 
 
-class CFModel(nn.Module, ABC):
+class TrainableModel(nn.Module, ABC):
+    """What the trainer asks of a model, whether it has tables of vectors itself or enhances one that does.
+
+    Attributes:
+        generator: for whatever the model draws while training.
+    """
+
+    generator: torch.Generator
+
+    @abstractmethod
+    def propagate(self, *, layers: bool = False) -> Embeddings:
+        """Return the vectors of all users and items, with gradient.
+
+        Args:
+            layers: return the layer outputs too; a model without layers ignores it.
+        """
+
+    @abstractmethod
+    def rows(self, users: Tensor, items: Tensor) -> Rows:
+        """Return the vectors of some users [B] and items [M] (int64), as `propagate` would give them.
+
+        The trainer calls it where the sampler does not look at the embeddings.
+        """
+
+    @abstractmethod
+    def take(self, embeddings: Embeddings, users: Tensor, items: Tensor) -> Rows:
+        """Pick the vectors of some users [B] and items [M] (int64) out of what `propagate` gave."""
+
+    @abstractmethod
+    def ego_embeddings(self) -> Embeddings:
+        """Return the layer-0 vectors, which the L2 term is taken on."""
+
+    def start_epoch(self, epoch: int) -> None:
+        """Be told that an epoch (0, 1, …) begins; models that redraw their graph do it here."""
+
+    def auxiliary_loss(self, batch: Batch) -> Tensor | None:
+        """Return the model's own term (self-supervised, say), already weighted; None where it has none.
+
+        It is called after `rows` or `propagate` of the same step.
+        """
+        return None
+
+
+class CFModel(TrainableModel):
     """A collaborative filtering model that ends in one vector for each user and item.
 
     Args:
@@ -106,20 +149,8 @@ class CFModel(nn.Module, ABC):
                 raise ValueError(f"initial vectors have shape {tuple(vectors.shape)}, expected {shape}.")
         self.user_embedding, self.item_embedding = (nn.Parameter(vectors.clone()) for vectors in initial)
 
-    @abstractmethod
-    def propagate(self, *, layers: bool = False) -> Embeddings:
-        """Return the vectors of all users and items, with gradient.
-
-        Args:
-            layers: return the layer outputs too; a model without layers ignores it.
-        """
-
     def rows(self, users: Tensor, items: Tensor) -> Rows:
-        """Return the vectors of some users [B] and items [M] (int64), as `propagate` would give them.
-
-        A model that need not compute all vectors for it overrides this: the trainer calls it where the sampler
-        does not look at the embeddings.
-        """
+        """Take the rows from a propagation of all; a model that need not compute all vectors overrides this."""
         return self.take(self.propagate(), users, items)
 
     def take(self, embeddings: Embeddings, users: Tensor, items: Tensor) -> Rows:
@@ -131,19 +162,9 @@ class CFModel(nn.Module, ABC):
             take(self.item_embedding, items),
         )
 
-    def start_epoch(self, epoch: int) -> None:
-        """Be told that an epoch (0, 1, …) begins; models that redraw their graph do it here."""
-
     def ego_embeddings(self) -> Embeddings:
         """Return the layer-0 vectors, which the L2 term is taken on."""
         return Embeddings(self.user_embedding, self.item_embedding)
-
-    def auxiliary_loss(self, batch: Batch) -> Tensor | None:
-        """Return the model's own term (self-supervised, say), already weighted; None where it has none.
-
-        It is called after `rows` or `propagate` of the same step.
-        """
-        return None
 
 
 def take(table: Tensor, rows: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from hnlmrec.negative_sampling.dns_mn import DNSMNSampler
 from hnlmrec.negative_sampling.file import FileSampler
 from hnlmrec.negative_sampling.hnlmrec import HNLMRecSampler
 from hnlmrec.negative_sampling.in_batch import InBatchSampler
+from hnlmrec.negative_sampling.llmhni import LLMHNISampler
 from hnlmrec.negative_sampling.mixgcf import MixGCFSampler
 from hnlmrec.negative_sampling.noise import NoiseSampler
 from hnlmrec.negative_sampling.popularity import PopularitySampler
@@ -34,6 +35,7 @@ SAMPLERS: dict[str, type[NegativeSampler]] = {
     "ahns": AHNSSampler,
     "in_batch": InBatchSampler,
     "file": FileSampler,
+    "llmhni": LLMHNISampler,
     "semantic": SemanticSampler,
     "hnlmrec": HNLMRecSampler,
     "noise": NoiseSampler,

@@ -41,6 +41,7 @@ SPACES: dict[str, Space] = {
     "ahns": {"n_candidates": _CANDIDATES, "alpha": Span(0.1, 2.0), "beta": Span(0.05, 1.0, log=True)},
     "in_batch": {"n_negatives": Choice((4, 16, 64)), "correction": Choice((True, False))},
     "file": {},
+    "llmhni": {"n_candidates": _CANDIDATES, "semantic_weight": Span(0.1, 10.0, log=True)},
     "semantic": {**_GENERATED, "risk_penalty": _RISK},
     "hnlmrec": {**_GENERATED, "risk_penalty": _RISK},
     "noise": _GENERATED,

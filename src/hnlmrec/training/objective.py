@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hnlmrec.losses import LOSSES, ego_l2, hard_negative_contrast
-from hnlmrec.models.base import Batch, CFModel, Embeddings, Rows
+from hnlmrec.models.base import Batch, Embeddings, Rows, TrainableModel
 from hnlmrec.negative_sampling.base import Negatives, NegativeSampler
 from hnlmrec.training.config import TrainingConfig
 
@@ -33,7 +33,7 @@ class Step:
 
 
 def compute_step(
-    model: CFModel, sampler: NegativeSampler, config: TrainingConfig, batch: Batch, rng: torch.Generator
+    model: TrainableModel, sampler: NegativeSampler, config: TrainingConfig, batch: Batch, rng: torch.Generator
 ) -> Step:
     """Draw the negatives of a batch and compute every term of the loss.
 
@@ -73,7 +73,11 @@ def _contrast(rows: Rows, negatives: Negatives, config: TrainingConfig) -> dict[
 
 
 def _auxiliary(
-    model: CFModel, sampler: NegativeSampler, batch: Batch, negatives: Negatives, embeddings: Embeddings | None
+    model: TrainableModel,
+    sampler: NegativeSampler,
+    batch: Batch,
+    negatives: Negatives,
+    embeddings: Embeddings | None,
 ) -> dict[str, Tensor]:
     terms = {"model": model.auxiliary_loss(batch)}
     if embeddings is not None:

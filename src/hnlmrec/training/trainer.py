@@ -17,7 +17,7 @@ from hnlmrec.config import fingerprint_fields
 from hnlmrec.data.interactions import InteractionDataset, Split
 from hnlmrec.data.judgements import JudgementTable
 from hnlmrec.errors import ConfigError, TrainingDivergedError
-from hnlmrec.models.base import Batch, CFModel, Embeddings
+from hnlmrec.models.base import Batch, Embeddings, TrainableModel
 from hnlmrec.negative_sampling.base import NegativeSampler
 from hnlmrec.rng import RandomStreams
 from hnlmrec.training.checkpoint import CHECKPOINT, Checkpoint, load_optimizer, optimizer_tensors
@@ -56,7 +56,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: CFModel,
+        model: TrainableModel,
         sampler: NegativeSampler,
         config: TrainingConfig,
         streams: RandomStreams,
