@@ -19,6 +19,7 @@ from hnlmrec.cli import app
 from hnlmrec.config import Config
 from hnlmrec.data.readers import READERS
 from hnlmrec.models import MODELS
+from hnlmrec.models.enhancements import ENHANCEMENTS
 from hnlmrec.models.recommenders import RECOMMENDERS
 from hnlmrec.negative_sampling import SAMPLERS
 from hnlmrec.pipeline.config import RunConfig
@@ -94,6 +95,11 @@ def samplers() -> str:
     return _choices(SAMPLERS)
 
 
+def enhancements() -> str:
+    """The table ENHANCEMENTS."""
+    return _choices(ENHANCEMENTS)
+
+
 def recommenders() -> str:
     """The table RECOMMENDERS."""
     return _choices(RECOMMENDERS)
@@ -142,6 +148,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "assets": assets,
     "commands": commands,
     "configuration": configuration,
+    "enhancements": enhancements,
     "models": models,
     "readers": readers,
     "recommenders": recommenders,

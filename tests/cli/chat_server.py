@@ -70,5 +70,6 @@ class _Handler(BaseHTTPRequestHandler):
 def _reply(schema: dict[str, Any]) -> dict[str, str]:
     words = {"summarization": "Likes crime and quiet dramas.", "reasoning": "The facts say so.", "name": "Fargo"}
     return {
-        name: value["enum"][0] if "enum" in value else words[name] for name, value in schema["properties"].items()
+        name: value["enum"][-1 if name == "disliked" else 0] if "enum" in value else words[name]
+        for name, value in schema["properties"].items()
     }

@@ -19,11 +19,11 @@ import unicodedata
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import jinja2
 import pydantic
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from hnlmrec.errors import ConfigError, MissingFileError, ReplyError, UnknownChoiceError
 from hnlmrec.llm.client import Message
@@ -42,6 +42,8 @@ class Profile(BaseModel):
     """What an item is and who enjoys it, or what a user likes; and why."""
 
     model_config = ConfigDict(frozen=True, strict=True)
+    chosen: ClassVar[tuple[str, ...]] = ()
+    """Names of the fields that are one of the given choices, where there are any."""
     summarization: str
     reasoning: str
 
@@ -50,17 +52,37 @@ class HardNegative(BaseModel):
     """The name of an item that fits the user at first sight, but that the user would not choose; and why."""
 
     model_config = ConfigDict(frozen=True, strict=True)
+    chosen: ClassVar[tuple[str, ...]] = ("name",)
     name: str
     reasoning: str
 
 
-Reply = Profile | HardNegative
-REPLIES: dict[str, type[Profile] | type[HardNegative]] = {"profile": Profile, "hard_negative": HardNegative}
+class Preference(BaseModel):
+    """Of some items, the one that the user would like most, and the one that it would like least."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+    chosen: ClassVar[tuple[str, ...]] = ("liked", "disliked")
+    liked: str
+    disliked: str
+
+    @model_validator(mode="after")
+    def _are_two(self) -> Preference:
+        if self.liked == self.disliked:
+            raise ValueError("liked and disliked must be two different items")
+        return self
+
+
+Reply = Profile | HardNegative | Preference
+REPLIES: dict[str, type[Profile] | type[HardNegative] | type[Preference]] = {
+    "profile": Profile,
+    "hard_negative": HardNegative,
+    "preference": Preference,
+}
 
 
 class _Head(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
-    reply: Literal["profile", "hard_negative"]
+    reply: Literal["profile", "hard_negative", "preference"]
     max_characters: dict[str, int]
 
 
@@ -127,14 +149,14 @@ class PromptTemplate:
         """Return the JSON schema of the reply; texts are bounded, so that a constrained model comes to an end.
 
         Args:
-            choices: the only names that a hard negative may have; None for any.
+            choices: the only names that a hard negative, or an item of a preference, may have; None for any.
         """
         properties: dict[str, Any] = {
             field: {"type": "string", "minLength": 1, "maxLength": self._limits[field]}
             for field in self._reply.model_fields
         }
         if choices is not None:
-            properties["name"] = {"type": "string", "enum": list(choices)}
+            properties |= {field: {"type": "string", "enum": list(choices)} for field in self._reply.chosen}
         return {
             "type": "object",
             "properties": properties,
@@ -147,7 +169,7 @@ class PromptTemplate:
 
         Args:
             text: the reply.
-            choices: the only names that a hard negative may have, as for `json_schema`. Such a name is compared
+            choices: the only names that there may be, as for `json_schema`. Such a name is compared
                 with them and not judged as a text: "Unknown" and "Up Up Up" are titles too.
 
         Raises:
@@ -164,7 +186,7 @@ class PromptTemplate:
             raise ReplyError(f"the reply does not fit the schema: {problems[:300]}.") from None
         values = {
             field: _chosen(value, choices)
-            if field == "name" and choices is not None
+            if field in self._reply.chosen and choices is not None
             else checked_text(value, field, limit=self._limits[field])
             for field, value in iter(reply)
         }

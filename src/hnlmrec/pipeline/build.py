@@ -7,9 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from hnlmrec.console import ProgressReporter
+from hnlmrec.models.enhancements import ENHANCEMENTS
 from hnlmrec.models.recommenders import RECOMMENDERS
 from hnlmrec.negative_sampling import SAMPLERS
 from hnlmrec.pipeline.config import RunConfig
+from hnlmrec.pipeline.enhancement_stages import (
+    EnhancedTrainStage,
+    EnhancedTrainStageConfig,
+    PreferencesStage,
+    PreferencesStageConfig,
+)
 from hnlmrec.pipeline.finetuning_stages import (
     FinetuneStage,
     FinetuneStageConfig,
@@ -64,6 +71,11 @@ class Experiment:
     def needs_hard_negatives(self) -> bool:
         """Whether the sampler reads generated negatives."""
         return "hard_negatives" in SAMPLERS[self.sampler.name].requires
+
+    @property
+    def needs_item_vectors(self) -> bool:
+        """Whether the sampler weighs the texts of items."""
+        return "item_vectors" in SAMPLERS[self.sampler.name].requires
 
 
 def experiments(config: RunConfig) -> list[Experiment]:
@@ -170,8 +182,11 @@ class _Builder:
 
     def pretrain(self) -> str:
         """The collaborative signals: of the inner train, without the pairs that become triplets."""
+        source = self.held_out("triplets", self.config.finetuning.holdout, self.inner())
+        return self._pretrain("pretrain", source)
+
+    def _pretrain(self, label: str, source: str) -> str:
         config = self.config
-        source = self.held_out("triplets", config.finetuning.holdout, self.inner())
         stage = TrainStageConfig(
             seed=config.seed,
             initialisation="random",
@@ -181,7 +196,17 @@ class _Builder:
             training=config.pretrain.training,
             mask=config.evaluation.mask,
         )
-        return self.add("pretrain", PretrainStage(stage, config.evaluation, self.progress), {"prepare": source})
+        return self.add(label, PretrainStage(stage, config.evaluation, self.progress), {"prepare": source})
+
+    def preferences(self) -> str:
+        """What the LLM picks of candidates for each user: extra pairs for the enhancement `llmrec`."""
+        config, inputs = self.config, {"prepare": self.prepare()}
+        if config.preferences.shortlist == "scores":
+            inputs["candidates"] = self._pretrain("pretrain/candidates", self.prepare())
+        if config.preferences.shortlist == "text_neighbours":
+            inputs["texts"] = self.texts()
+        stage = PreferencesStageConfig(seed=config.seed, llm=config.llm, preferences=config.preferences)
+        return self.add("preferences", PreferencesStage(stage, self.session, self.progress), inputs)
 
     def finetune(self) -> str:
         config, section = self.config, self.config.finetuning
@@ -228,8 +253,10 @@ class _Builder:
 
     @property
     def writes_profiles(self) -> bool:
-        """Whether the LLM writes profiles, which it does for its names of negatives."""
+        """Whether the LLM writes profiles: for its names of negatives, or for an enhancement that reads them."""
         config = self.config
+        if getattr(config.enhancement, "profiles", False):
+            return True
         generates = any(experiment.needs_hard_negatives for experiment in experiments(config))
         return generates and (config.negatives == "text" or config.finetuning.triplets.strategy == "llm_text")
 
@@ -246,6 +273,12 @@ class _Builder:
             inputs["projected"] = self.vectors() if is_tuned else self.texts()
         if getattr(experiment.sampler, "risk_penalty", 0.0) or self.config.training.recognised_share:
             inputs["judge"] = self.judge()
+        enhancement = self.config.enhancement
+        needed = () if enhancement is None else ENHANCEMENTS[enhancement.name].requires
+        if "texts" in needed or experiment.needs_item_vectors:
+            inputs["encoded"] = self.texts()
+        if "preferences" in needed:
+            inputs["preferences"] = self.preferences()
         return inputs
 
     def experiment(self, experiment: Experiment, inputs: Mapping[str, str]) -> None:
@@ -261,6 +294,11 @@ class _Builder:
             training=config.training,
             mask=config.evaluation.mask,
         )
-        trained = self.add(f"train/{label}", TrainStage(train, config.evaluation, self.progress), inputs)
+        stage = TrainStage(train, config.evaluation, self.progress)
+        if config.enhancement is not None:
+            fields = {name: getattr(train, name) for name in type(train).model_fields}
+            enhanced = EnhancedTrainStageConfig(**fields, enhancement=config.enhancement)
+            stage = EnhancedTrainStage(enhanced, config.evaluation, self.progress)
+        trained = self.add(f"train/{label}", stage, inputs)
         evaluate = EvaluateStage(EvaluateStageConfig(evaluation=config.evaluation))
         self.add(f"evaluate/{label}", evaluate, {"prepare": self.prepare(), "train": trained})

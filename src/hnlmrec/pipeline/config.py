@@ -13,10 +13,12 @@ from hnlmrec.data.preparation import PreparationConfig
 from hnlmrec.encoders import EncoderConfig
 from hnlmrec.evaluation.evaluator import EvaluationConfig
 from hnlmrec.generation.hard_negatives import HardNegativesConfig
+from hnlmrec.generation.preferences import PreferencesConfig
 from hnlmrec.generation.profiles import ProfilesConfig
 from hnlmrec.judging import JudgeConfig
 from hnlmrec.llm.providers import LLMConfig
 from hnlmrec.models import MODELS
+from hnlmrec.models.enhancements import ENHANCEMENTS
 from hnlmrec.models.recommenders import RECOMMENDERS
 from hnlmrec.negative_sampling import SAMPLERS
 from hnlmrec.pipeline.finetuning_section import FinetuningSection
@@ -43,10 +45,12 @@ if TYPE_CHECKING:  # the members of the unions are known at run time only
     ModelSection: TypeAlias = Any
     SamplerSection: TypeAlias = Any
     RecommenderSection: TypeAlias = Any
+    EnhancementSection: TypeAlias = Any
 else:
     ModelSection = _choice(MODELS)
     SamplerSection = _choice(SAMPLERS)
     RecommenderSection = _choice(RECOMMENDERS)
+    EnhancementSection = _choice(ENHANCEMENTS)
 
 
 def _section(kind: Any, name: str) -> Any:
@@ -109,6 +113,9 @@ class RunConfig(Config):
     judge: JudgeConfig = JudgeConfig()
     model: ModelSection = Field(default_factory=lambda: _section(ModelSection, DEFAULT_NAMES["model"]))
     """The CF model, by `name`; LightGCN where none is given."""
+    enhancement: EnhancementSection | None = None
+    """An LLM-enhanced baseline around the model, by `name`; null trains the model as it is."""
+    preferences: PreferencesConfig = PreferencesConfig()
     sampler: SamplerSection = Field(default_factory=lambda: _section(SamplerSection, DEFAULT_NAMES["sampler"]))
     """The negative sampler, by `name`; semantic where none is given."""
     alignment: AlignmentConfig = AlignmentConfig()

@@ -77,6 +77,7 @@ def describe_run(
         "dataset": dict(results["prepare"].counts),
         "model": config.model.name,
         "sampler": config.sampler.name,
+        "enhancement": None if config.enhancement is None else config.enhancement.name,
         "initialisation": config.initialisation,
         "config": config.model_dump(mode="json"),
         "seconds": {"total": round(seconds, 3)},
@@ -151,7 +152,8 @@ def _describe_experiment(experiment: Experiment, results: Mapping[str, NodeResul
 
 
 def _llm_counts(results: Mapping[str, NodeResult]) -> dict[str, int]:
-    stages = [results[label] for label in ("profiles", "profiles/inner", "hard_negatives") if label in results]
+    asking = ("profiles", "profiles/inner", "hard_negatives", "preferences")
+    stages = [results[label] for label in asking if label in results]
     made = [stage.counts for stage in stages if not stage.reused]
     counts = {
         name: sum(int(stage[name]) for stage in made)

@@ -21,6 +21,7 @@ from hnlmrec.errors import ConfigError, UnknownChoiceError
 from hnlmrec.generation.catalogue import TextCatalogue
 from hnlmrec.generation.hard_negatives import plan_hard_negatives
 from hnlmrec.generation.plan import CallPlan, Prices
+from hnlmrec.generation.preferences import plan_preferences
 from hnlmrec.generation.profiles import plan_profiles
 from hnlmrec.pipeline.build import build_graph
 from hnlmrec.pipeline.config import RunConfig
@@ -43,6 +44,7 @@ STAGE_NAMES = (
     "finetune",
     "vectors",
     "judge",
+    "preferences",
     "train",
     "evaluate",
     "report",
@@ -127,6 +129,10 @@ def plan_run(config: RunConfig, store: ArtifactStore | None = None) -> dict[str,
     if "hard_negatives" in labels:
         stages["hard_negatives"] = plan_hard_negatives(
             catalogue, config.hard_negatives, completion=completion, streams=streams, prices=prices
+        )
+    if "preferences" in labels:
+        stages["preferences"] = plan_preferences(
+            catalogue, config.preferences, completion=completion, streams=streams, prices=prices
         )
     total = sum(stages.values(), CallPlan())
     return {

@@ -31,7 +31,7 @@ from hnlmrec.evaluation.evaluator import (
 from hnlmrec.evaluation.false_negatives import fhns_rate
 from hnlmrec.evaluation.files import write_evaluation
 from hnlmrec.models import MODELS
-from hnlmrec.models.base import Embeddings
+from hnlmrec.models.base import Embeddings, TrainableModel
 from hnlmrec.models.initial_table import initial_embeddings, initial_table_digests
 from hnlmrec.models.recommenders import RECOMMENDERS
 from hnlmrec.negative_sampling import SAMPLERS
@@ -66,7 +66,8 @@ class TrainStage(Stage[TrainStageConfig]):
     """Trains one model with one sampler; inputs prepare and, where they are needed, tables of the other side.
 
     These are texts (text vectors of items, for a semantic start), hard_negatives, projected (the items' vectors in
-    the space of the hard negatives, for their projector), and judge.
+    the space of the hard negatives, for their projector), encoded (text vectors of items, for a sampler that
+    weighs texts) and judge.
     """
 
     name = "train"
@@ -94,9 +95,7 @@ class TrainStage(Stage[TrainStageConfig]):
         dataset = InteractionDataset.load(inputs["prepare"])
         resources = self.resources(dataset, inputs, streams)
         initial, counts = self._initial(resources, inputs, streams)
-        model = MODELS[config.model.name](
-            dataset, config.model, generator=_generator(streams, "model"), initial=initial
-        )
+        model, model_counts = self._model(dataset, inputs, streams, initial)
         sampler = SAMPLERS[config.sampler.name].build(resources, config.sampler)
         with self.progress.task(f"train {config.model.name} · {config.sampler.name}") as advance:
             result = Trainer(
@@ -110,8 +109,25 @@ class TrainStage(Stage[TrainStageConfig]):
                 progress=lambda report: _tell(report, advance),
                 description=self._description(),
             ).fit(dataset)
-        counts |= {"epochs": result.epochs, "best_epoch": result.best_epoch, **result.sampler_counts}
+        counts |= {
+            **model_counts,
+            "epochs": result.epochs,
+            "best_epoch": result.best_epoch,
+            **result.sampler_counts,
+        }
         return StageSummary(counts)
+
+    def _model(
+        self,
+        dataset: InteractionDataset,
+        inputs: Mapping[str, Path],
+        streams: RandomStreams,
+        initial: tuple[torch.Tensor, torch.Tensor] | None,
+    ) -> tuple[TrainableModel, dict[str, int]]:
+        """Return what is trained, and what is to be counted of it; `inputs` are for the stages that enhance it."""
+        del inputs
+        section, generator = self.config.model, _generator(streams, "model")
+        return MODELS[section.name](dataset, section, generator=generator, initial=initial), {}
 
     def resources(
         self, dataset: InteractionDataset, inputs: Mapping[str, Path], streams: RandomStreams
@@ -120,7 +136,10 @@ class TrainStage(Stage[TrainStageConfig]):
         size = self.config.model.embedding_size
         judgements = JudgementTable.load(inputs["judge"], dataset) if "judge" in inputs else None
         if "hard_negatives" not in inputs:
-            return SamplerResources(dataset, embedding_size=size, judgements=judgements)
+            vectors = None
+            if "encoded" in inputs:
+                vectors, _ = EmbeddingTable.load(inputs["encoded"], "items").rows(dataset.items.all_ids)
+            return SamplerResources(dataset, item_vectors=vectors, embedding_size=size, judgements=judgements)
         table = HardNegativeTable.load(inputs["hard_negatives"], dataset)
         item_vectors, projector = self._projector(inputs["projected"], dataset, streams)
         return SamplerResources(dataset, table, projector, item_vectors, size, judgements)
