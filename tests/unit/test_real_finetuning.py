@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from tests.unit.finetuning_world import planted_triplets, world
 
 from hnlmrec.finetuning import (
     CFShape,
@@ -13,7 +14,6 @@ from hnlmrec.finetuning import (
     item_prompt,
 )
 from hnlmrec.rng import RandomStreams
-from tests.unit.finetuning_world import planted_triplets, world
 
 pytestmark = [pytest.mark.real_llm, pytest.mark.slow]
 
