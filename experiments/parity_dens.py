@@ -59,7 +59,7 @@ def runs() -> list[tuple[str, str, dict[str, float]]]:
         first += [(data, "mixgcf", *candidates(n)), (data, "uniform", {})]
     grid: list[tuple[str, str, dict[str, float]]] = []
     for data in ("toy", "baby"):
-        grid += [(data, "dens", settings) for settings in candidates(4, 2, 6, 8, 16, **dens[data])]
+        grid += [(data, "dens", settings) for settings in candidates(4, 16, 32, 2, 6, 8, **dens[data])]
         grid += [(data, "dens", *candidates(6, gamma=0.3, warmup_epochs=100))]
         grid += [(data, "dns", settings) for settings in candidates(2, 4, 8, 16, 32)]
         grid += [(data, "mixgcf", settings) for settings in candidates(2, 4, 8, 16, 32)]
