@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from hnlmrec.training.checkpoint import CHECKPOINT
+from hnlmrec.checkpoint import CHECKPOINT
 
 # The model redraws its graph and the sampler keeps a memory: both have to come back as they were.
 COMMAND = [

@@ -12,6 +12,7 @@ import torch
 from tests.planted import checkerboard, separation
 from torch import Tensor
 
+from hnlmrec.checkpoint import CHECKPOINT
 from hnlmrec.data.embeddings import EmbeddingTable
 from hnlmrec.data.interactions import InteractionDataset, Interactions
 from hnlmrec.errors import ConfigError, CorruptArtifactError, TrainingDivergedError
@@ -22,7 +23,6 @@ from hnlmrec.negative_sampling.base import Negatives
 from hnlmrec.negative_sampling.uniform import UniformSampler
 from hnlmrec.rng import RandomStreams
 from hnlmrec.training import EpochReport, Trainer, TrainingConfig, resolve_device
-from hnlmrec.training.checkpoint import CHECKPOINT
 
 DATASET = checkerboard()
 

@@ -192,6 +192,13 @@ def _open_npy(path: Path) -> Vectors:
     return vectors
 
 
+def unit_rows(vectors: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Return the rows [n, d] as float32 of length 1; zeros stay zeros."""
+    values = np.asarray(vectors, dtype=np.float32)
+    lengths = np.linalg.norm(values, axis=1, keepdims=True)
+    return np.asarray(values / np.where(lengths > 0, lengths, 1.0), dtype=np.float32)
+
+
 def numbers_or_none(vocabulary: Vocabulary, ids: Sequence[str | None]) -> npt.NDArray[np.int64]:
     """Return the rows of these ids as int64 [len(ids)], -1 for None."""
     numbers = np.full(len(ids), -1, dtype=np.int64)

@@ -129,6 +129,18 @@ class Interactions:
         """Return the item numbers of one user, ascending."""
         return self.indices[self.indptr[user] : self.indptr[user + 1]]
 
+    def cells(self, users: npt.ArrayLike) -> tuple[Numbers, Numbers]:
+        """Return (row, item) of the pairs of some users, where row b is users[b], to pick them in a table.
+
+        Args:
+            users: int64 [B], user numbers; one may come more than once.
+        """
+        numbers = np.asarray(users, dtype=np.int64)
+        counts = self.degrees[numbers]
+        first = np.cumsum(counts) - counts
+        places = np.arange(counts.sum()) + np.repeat(self.indptr[numbers] - first, counts)
+        return np.repeat(np.arange(len(numbers)), counts), self.indices[places].astype(np.int64)
+
     def contains(self, users: npt.ArrayLike, items: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         """Return, for arrays of numbers that broadcast together, which pairs are here."""
         keys = np.asarray(users, dtype=np.int64) * self.n_items + np.asarray(items, dtype=np.int64)

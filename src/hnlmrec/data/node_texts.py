@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from hnlmrec.data.embeddings import EmbeddingTable, Vectors
+from hnlmrec.data.embeddings import EmbeddingTable, Vectors, unit_rows
 from hnlmrec.data.interactions import InteractionDataset, Interactions
 from hnlmrec.errors import DataError
 
@@ -83,13 +83,6 @@ class NodeTexts:
         has_own = np.asarray(own.any(axis=1), dtype=np.bool_)
         taken = int((texts[~has_own].any(axis=1)).sum())
         return cls(np.where(has_own[:, None], own, texts), item_texts, taken)
-
-
-def unit_rows(vectors: Vectors) -> Floats:
-    """Return the rows as float32 of length 1; zeros stay zeros."""
-    values = np.asarray(vectors, dtype=np.float32)
-    lengths = np.linalg.norm(values, axis=1, keepdims=True)
-    return np.asarray(values / np.where(lengths > 0, lengths, 1.0), dtype=np.float32)
 
 
 def mean_item_texts(item_texts: Floats, train: Interactions) -> Floats:

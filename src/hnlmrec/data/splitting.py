@@ -28,7 +28,7 @@ def hold_out_random(
     order = np.lexsort((items, users))
     draws = np.empty(len(users))
     draws[order] = rng.random(len(users))
-    degree, rank = _ranks(users, draws)
+    degree, rank = ranks_within(users, draws)
     n_test = np.minimum(_rounded(degree * test_fraction), degree - 1)
     n_valid = np.minimum(_rounded(degree * valid_fraction), degree - 1 - n_test)
     return np.where(rank < n_test, TEST, np.where(rank < n_test + n_valid, VALID, TRAIN)).astype(np.int8)
@@ -44,7 +44,7 @@ def hold_out_last(users: Numbers, order: Ordered, *, with_valid: bool) -> Codes:
         order: [n], ascends with time; ties are broken by the place in the arrays.
         with_valid: False gives all but the last to train.
     """
-    degree, rank = _ranks(users, order)
+    degree, rank = ranks_within(users, order)
     from_end = degree - 1 - rank
     test = (from_end == 0) & (degree > 1)
     valid = (from_end == 1) & (degree > 2) & with_valid
@@ -75,7 +75,7 @@ def cut_valid(codes: Codes, users: Numbers, items: Numbers, fraction: float, rng
     return result
 
 
-def _ranks(users: Numbers, order: Ordered) -> tuple[Numbers, Numbers]:
+def ranks_within(users: npt.NDArray[np.integer[Any]], order: Ordered) -> tuple[Numbers, Numbers]:
     """Return (number of pairs of the row's user, the row's place among them by `order`), int64 [n] each."""
     by_user = np.lexsort((order, users))  # stable: ties keep their place
     counts = np.bincount(users) if len(users) else np.zeros(0, dtype=np.int64)

@@ -13,8 +13,9 @@ import polars as pl
 from pydantic import Field, model_validator
 
 from hnlmrec.config import Config, runtime
-from hnlmrec.data.embeddings import EmbeddingTable, HardNegativeTable
+from hnlmrec.data.embeddings import EmbeddingTable, HardNegativeTable, unit_rows
 from hnlmrec.data.interactions import InteractionDataset, Numbers
+from hnlmrec.data.splitting import ranks_within
 from hnlmrec.encoders.base import Advance, digest
 from hnlmrec.encoders.files import encode_to_file
 from hnlmrec.errors import DataError
@@ -131,13 +132,12 @@ def nearest_items(
         dataset: only its train split is read.
     """
     items, _ = catalogue.rows(dataset.items.all_ids)
-    unit = items / np.maximum(np.linalg.norm(items, axis=1, keepdims=True), 1e-12)
+    unit = unit_rows(items)
     nearest = np.empty(len(vectors), dtype=np.int64)
     for start in range(0, len(vectors), _ROWS_COMPARED):
         chunk = slice(start, start + _ROWS_COMPARED)
         scores = np.asarray(vectors[chunk], dtype=np.float32) @ unit.T
-        rows, columns = dataset.train.to_scipy()[users[chunk]].nonzero()
-        scores[rows, columns] = -np.inf
+        scores[dataset.train.cells(users[chunk])] = -np.inf
         nearest[chunk] = scores.argmax(axis=1)
     return nearest
 
@@ -153,8 +153,7 @@ def choose_pairs(
     if limit is None:
         return users, items
     keys = np.random.default_rng(streams.integer("hard_negative_pairs")).random(len(users))
-    order = np.lexsort((keys, users))
-    kept = np.sort(order[np.arange(len(users)) - train.indptr[users] < limit])
+    kept = ranks_within(users, keys)[1] < limit
     return users[kept], items[kept]
 
 

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from hnlmrec.artifacts import write_json
+from hnlmrec.checkpoint import CHECKPOINT
 from hnlmrec.errors import DataError, TrainingDivergedError
-from hnlmrec.finetuning.checkpoint import CHECKPOINT, read_checkpoint, write_checkpoint
+from hnlmrec.finetuning.checkpoint import read_checkpoint, write_checkpoint
 from hnlmrec.finetuning.config import FinetuningConfig
 from hnlmrec.finetuning.encoder import CollaborativeEncoder
 from hnlmrec.finetuning.evaluation import evaluate_triplets, random_negatives

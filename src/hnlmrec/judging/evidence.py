@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from hnlmrec.data.embeddings import EmbeddingTable
+from hnlmrec.data.embeddings import EmbeddingTable, unit_rows
 from hnlmrec.data.interactions import InteractionDataset, Interactions, Numbers
 from hnlmrec.models.ease import EASEConfig, ease_weights
+from hnlmrec.models.ease_text import positive_cosines
 from hnlmrec.models.recommender import check_square_memory
 
 Scores = npt.NDArray[np.float32]
@@ -29,7 +31,7 @@ class Evidence(Protocol):
         ...
 
 
-class ItemItemEvidence:
+class ItemItemEvidence(ABC):
     """The sum over the user's train items h of weight(h, j)."""
 
     name: str
@@ -42,9 +44,9 @@ class ItemItemEvidence:
             self._weights = self.weights(dataset)
             self._fitted = dataset.train
 
+    @abstractmethod
     def weights(self, dataset: InteractionDataset) -> Scores:
         """Return float32 [n_items, n_items]."""
-        raise NotImplementedError
 
     def scores(self, users: Numbers) -> Scores:
         """Return float32 [B, n_items]."""
@@ -81,11 +83,10 @@ class TextEvidence(ItemItemEvidence):
     def weights(self, dataset: InteractionDataset) -> Scores:
         """Return the cosines to that power, zero on the diagonal."""
         check_square_memory(dataset.n_items, 1, self.memory_limit_gib, "text evidence")
-        unit = unit_rows(self.item_vectors.rows(dataset.items.all_ids)[0])
-        cosines = np.maximum(unit @ unit.T, 0.0, dtype=np.float32)
+        cosines = positive_cosines(self.item_vectors.rows(dataset.items.all_ids)[0])
         np.power(cosines, np.float32(self.power), out=cosines)
         np.fill_diagonal(cosines, 0.0)
-        return np.asarray(cosines, dtype=np.float32)
+        return cosines
 
 
 class DotEvidence:
@@ -119,9 +120,3 @@ class DotEvidence:
     def scores(self, users: Numbers) -> Scores:
         """Return float32 [B, n_items]."""
         return np.asarray(self._users[users] @ self._items.T, dtype=np.float32)
-
-
-def unit_rows(vectors: npt.NDArray[Any]) -> Scores:
-    """Return the rows scaled to length 1; rows of zeros stay."""
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.maximum(norms, np.finfo(np.float32).tiny), dtype=np.float32)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hnlmrec.data.interactions import InteractionDataset, Interactions
+from hnlmrec.data.splitting import ranks_within
 from hnlmrec.errors import DataError
 
 
@@ -30,11 +31,7 @@ def hold_out_of_train(
     train = dataset.train
     wanted = train.degrees * fraction
     counts = np.minimum(np.floor(wanted + rng.random(train.n_users)), np.maximum(train.degrees - 1, 0))
-    keys = rng.random(len(train))
-    order = np.lexsort((keys, train.users))  # a random order within each user
-    places = np.arange(len(train)) - np.repeat(train.indptr[:-1], train.degrees)
-    held = np.zeros(len(train), dtype=np.bool_)
-    held[order] = places < counts[train.users]
+    held = ranks_within(train.users, rng.random(len(train)))[1] < counts[train.users]
     if not held.any():
         raise DataError(
             "no interaction of train can be held out to fit a judge on: no user has two train items (or the "

@@ -89,9 +89,9 @@ class Judge:
     fitted on an inner train split against the part held out of it: a sample of the users, of each the held-out
     positives, the items that the strongest evidence ranks highest, and uniform others that stand for the rest
     (weights are the inverse of the chance to be drawn, so probabilities are those of the population). `judge` then
-    applies it
-    to evidence made from the whole train split. The probability is that of being among the held-out pairs: with a
-    tenth of train held out, it tells order and odds, not the share of all items that a user would ever like.
+    applies it to evidence made from the whole train split. The probability is that of being among the held-out
+    pairs: with a tenth of train held out, it tells order and odds, not the share of all items that a user would
+    ever like.
 
     Args:
         config: see `JudgeConfig`.
@@ -206,5 +206,5 @@ class Judge:
 
 def _hide_train(scores: Doubles, dataset: InteractionDataset, users: Numbers) -> None:
     """Set the scores [B, n_items] of the users' train items to minus infinity."""
-    rows, columns = dataset.train.to_scipy()[users].nonzero()
+    rows, columns = dataset.train.cells(users)
     scores[rows, columns] = -np.inf

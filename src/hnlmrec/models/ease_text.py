@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 
 from hnlmrec.config import Config
-from hnlmrec.data.embeddings import EmbeddingTable
+from hnlmrec.data.embeddings import EmbeddingTable, unit_rows
 from hnlmrec.data.interactions import InteractionDataset
 from hnlmrec.errors import ConfigError
 from hnlmrec.models.ease import EASEConfig, ease_weights
@@ -55,12 +55,12 @@ class EASEText(ItemItemRecommender):
         self._train = dataset.train.to_scipy()
         weights = ease_weights(dataset, self.config)
         vectors, _ = item_vectors.rows(dataset.items.all_ids)
-        weights += self.config.text_weight * _positive_cosine(vectors) ** self.config.text_power
+        weights += self.config.text_weight * positive_cosines(vectors) ** self.config.text_power
         np.fill_diagonal(weights, 0.0)
         self._weights = torch.from_numpy(weights.astype(np.float32))
 
 
-def _positive_cosine(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit = vectors / np.maximum(norms, np.finfo(np.float32).tiny)
+def positive_cosines(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return max(cosine, 0) of all pairs of rows, float32 [n, n]."""
+    unit = unit_rows(vectors)
     return np.asarray(np.maximum(unit @ unit.T, 0.0))

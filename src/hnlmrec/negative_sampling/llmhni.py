@@ -13,8 +13,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from hnlmrec.data.embeddings import unit_rows
 from hnlmrec.data.interactions import InteractionDataset
-from hnlmrec.data.node_texts import mean_item_texts, unit_rows
+from hnlmrec.data.node_texts import mean_item_texts
 from hnlmrec.errors import DataError
 from hnlmrec.models.base import Embeddings
 from hnlmrec.negative_sampling.base import Negatives, SamplerResources

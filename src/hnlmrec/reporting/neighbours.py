@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hnlmrec.data.embeddings import EmbeddingTable, HardNegativeTable
+from hnlmrec.data.embeddings import EmbeddingTable, HardNegativeTable, unit_rows
 from hnlmrec.data.interactions import InteractionDataset
 from hnlmrec.reporting.inputs import ReportInputs
 
@@ -81,8 +81,3 @@ def relation_to(dataset: InteractionDataset, user: int, item: int) -> str:
         return "in the user's history"
     held_out = dataset.valid.contains(user, item) or dataset.test.contains(user, item)
     return "held out: a false negative" if held_out else ""
-
-
-def unit_rows(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Return vectors [n, d] of length 1; zeros stay."""
-    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12))

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from hnlmrec.data.embeddings import unit_rows
 from hnlmrec.data.interactions import Interactions, Numbers
 from hnlmrec.evaluation.top_k import select_top
 from hnlmrec.serving.vectors import TrainedVectors, numbers_of, rows_of
@@ -82,7 +83,7 @@ def similar_items(vectors: TrainedVectors, item_id: str, k: int) -> pl.DataFrame
     vectors.check_k(k, vectors.dataset.n_items - 1)
     number = numbers_of(vectors.dataset.items, [item_id])
     items = rows_of(vectors.items, slice(None))
-    items = items / np.maximum(np.linalg.norm(items, axis=1, keepdims=True), 1e-12)
+    items = unit_rows(items)
     itself = Interactions.from_pairs([0], number, 1, len(items))
     best = best_items(items[number], items, k, itself, np.zeros(1, dtype=np.int64))
     return _frame(vectors, [""], *best).select(list(SIMILAR))

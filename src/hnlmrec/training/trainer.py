@@ -13,6 +13,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from hnlmrec.checkpoint import CHECKPOINT, Checkpoint, load_optimizer, optimizer_tensors
 from hnlmrec.config import fingerprint_fields
 from hnlmrec.data.interactions import InteractionDataset, Split
 from hnlmrec.data.judgements import JudgementTable
@@ -20,7 +21,6 @@ from hnlmrec.errors import ConfigError, TrainingDivergedError
 from hnlmrec.models.base import Batch, Embeddings, TrainableModel
 from hnlmrec.negative_sampling.base import NegativeSampler
 from hnlmrec.rng import RandomStreams
-from hnlmrec.training.checkpoint import CHECKPOINT, Checkpoint, load_optimizer, optimizer_tensors
 from hnlmrec.training.config import TrainingConfig, resolve_device
 from hnlmrec.training.loggers import LOGGERS, LoggedRun, RunLogger
 from hnlmrec.training.objective import compute_step

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from hnlmrec.config import Config
-from hnlmrec.data.embeddings import HardNegativeTable
+from hnlmrec.data.embeddings import HardNegativeTable, unit_rows
 from hnlmrec.data.interactions import Interactions, Numbers
 from hnlmrec.errors import ConfigError, DataError
 
@@ -110,10 +110,7 @@ class TripletInputs:
                 "this strategy needs text vectors of the items, which were not given. Encode the items first, or "
                 "choose the strategy cf_hard or random."
             )
-        vectors = np.asarray(self.item_texts, dtype=np.float32)
-        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-        unit: Floats = np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
-        return unit
+        return unit_rows(self.item_texts)
 
     def cf_scores(self, users: Numbers) -> Floats:
         """Return the CF scores of these users, float32 [U, n_items], -inf at items that they have."""
@@ -128,8 +125,7 @@ class TripletInputs:
         return self._unobserved(users, tastes @ self.unit_texts.T / np.maximum(norms, 1e-12))
 
     def _unobserved(self, users: Numbers, scores: Floats) -> Floats:
-        for row, user in enumerate(users):
-            scores[row, self.observed.of(int(user))] = -np.inf
+        scores[self.observed.cells(users)] = -np.inf
         return scores
 
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import polars as pl
 
 from hnlmrec.data.interactions import Numbers
+from hnlmrec.data.splitting import ranks_within
 from hnlmrec.data.tables import read_parquet
 from hnlmrec.errors import DataError, lookup
 from hnlmrec.finetuning.triplets.base import Strategy, TripletInputs, TripletsConfig
@@ -113,10 +114,7 @@ def _limited(users: Numbers, hard: Numbers, limit: int | None, rng: np.random.Ge
     rows = np.flatnonzero(hard >= 0)
     if limit is None:
         return rows
-    order = np.lexsort((rng.random(len(rows)), users[rows]))
-    sorted_users = users[rows][order]
-    place = np.arange(len(rows)) - np.searchsorted(sorted_users, sorted_users, side="left")
-    return np.sort(rows[order[place < limit]])
+    return rows[ranks_within(users[rows], rng.random(len(rows)))[1] < limit]
 
 
 def _held_out(

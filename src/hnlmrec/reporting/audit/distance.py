@@ -16,11 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hnlmrec.data.embeddings import EmbeddingTable
+from hnlmrec.data.embeddings import EmbeddingTable, unit_rows
 from hnlmrec.data.interactions import InteractionDataset
 from hnlmrec.reporting.audit.drawn import Drawn, Numbers, main_series
 from hnlmrec.reporting.inputs import Experiment, ReportInputs
-from hnlmrec.reporting.neighbours import unit_rows
 
 HELD_OUT, RANDOM = "held-out positives", "random items"
 _MOST = 20_000  # pairs of a group; more do not change the picture

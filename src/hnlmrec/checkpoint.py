@@ -1,7 +1,7 @@
-"""Checkpoints: one safetensors file, replaced as a whole, from which a run goes on as if it had never stopped.
+"""Checkpoints: one safetensors file, replaced as a whole, from which a run goes on as if never stopped.
 
-Tensors are parameters and buffers of model and sampler, the optimiser's moments, the states of the random
-generators of torch, the best embeddings and the drawn negatives; all else is JSON in the file's metadata.
+Tensors (parameters, buffers, the optimiser's moments, states of random generators) are the file's content; the
+rest is JSON in its metadata. The training of a recommender and the fine-tuning of a language model both write it.
 """
 
 from __future__ import annotations
