@@ -208,6 +208,26 @@ def _run_study(source: str, overrides: list[str], *, as_json: bool, verbose: boo
 
 
 @app.command()
+def results(
+    studies: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[RUNS/STUDY]...", help="Folders of finished studies.", show_default=False),
+    ] = None,
+    *,
+    into: Annotated[Path, typer.Option(help="Folder of the copies, to be committed.")] = Path(
+        "experiments/results"
+    ),
+    page: Annotated[Path, typer.Option(help="The page to be written.")] = Path("docs/results.md"),
+) -> None:
+    """Copy what matters of studies into a folder, and write the page of results from all that is there."""
+    from hnlmrec.reporting.results import publish_study, write_results_page
+
+    for folder in studies or ():
+        stderr.print(f"{publish_study(folder, into, page.with_suffix(''))}", markup=False, highlight=False)
+    typer.echo(write_results_page(into, page))
+
+
+@app.command()
 def recommend(
     run_folder: RunFolder,
     user: Annotated[str | None, typer.Option(help="A known user's id.")] = None,

@@ -122,8 +122,26 @@ def test_what_it_leaves_behind(cli: Cli, write: Callable[..., Path]) -> None:
     assert "<script" not in page
     pictures = {path.name for path in (folder / "pictures").iterdir()}
     assert {"films-mf-random-K.png", "films-mf-recall-5.svg", "films-mf-random-seconds.png"} <= pictures
+    assert results().select("variant", "family").unique().sort("variant").rows() == [
+        ("dns", "classic"),
+        ("knn", "untrained"),
+        ("uniform", "classic"),
+    ]
     same = results().filter((pl.col("variant") == "dns") & (pl.col("value").is_in(["", "1"])))
     assert same.filter(seed=0)["key"].n_unique() == 1  # one negative is the default: nothing is run twice
+
+
+def test_its_results_are_published_by_one_command(cli: Cli, write: Callable[..., Path]) -> None:
+    assert cli("compare", write(), "study.seeds=[0]", "study.title=Small things").status == 0
+    outcome = cli("results", "runs/small", "--into", "kept", "--page", "pages/results.md")
+    assert (outcome.status, outcome.stdout.strip()) == (0, "pages/results.md"), outcome.stderr
+    text = Path("pages/results.md").read_text()
+    assert "## Small things" in text
+    assert "`study.seeds=[0]`; `study.title=Small things`" in text
+    assert str(Path.cwd().parent) not in text + Path("kept/small/study.json").read_text()
+    missing = cli("results", "runs/none", "--into", "kept", "--page", "pages/results.md")
+    assert missing.status == 2
+    assert "holds no finished study" in missing.stderr
 
 
 def test_a_failing_cell_costs_itself_and_the_exit_status(cli: Cli, write: Callable[..., Path]) -> None:

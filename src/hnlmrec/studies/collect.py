@@ -17,6 +17,7 @@ from hnlmrec.config import fingerprint_fields
 from hnlmrec.data.tables import read_json
 from hnlmrec.reporting.inputs import read_jsonl
 from hnlmrec.studies.cells import Cell, Place
+from hnlmrec.studies.families import family
 from hnlmrec.studies.jobs import Plan
 
 PLACE = ("dataset", "model", "variant", "initialisation", "varied", "value", "seed")
@@ -49,7 +50,7 @@ class Collector:
             return False
         evaluated = open_artifact(target)
         paths = {label: self.store.root / id_ for label, id_ in self.plan.nodes[cell].items()}
-        row = asdict(cell.place) | _metrics(target) | {"key": evaluated.key, "config": config_hash(cell)}
+        row = asdict(cell.place) | _metrics(target) | _identity(cell, evaluated.key)
         train = next((path for label, path in paths.items() if label.startswith("train/")), None)
         if train is None:
             row["seconds"] = evaluated.manifest["seconds"]
@@ -62,7 +63,7 @@ class Collector:
 
     def results(self) -> pl.DataFrame:
         """Return a row a run: its place, metrics by split, FHNS rates, epochs, seconds, hash of its settings."""
-        types = {**_PLACE_TYPES, "key": pl.String, "config": pl.String}
+        types = {**_PLACE_TYPES, "family": pl.String, "key": pl.String, "config": pl.String}
         rows = [self.rows[cell.place] for cell in self.plan.nodes if cell.place in self.rows]
         return pl.DataFrame(rows, schema_overrides=types, infer_schema_length=None, strict=False)
 
@@ -90,6 +91,10 @@ def config_hash(cell: Cell) -> str:
     """Return 16 hex digits of all settings that decide the cell's result."""
     values = {name: value for name, value in fingerprint_fields(cell.config).items() if name != "name"}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _identity(cell: Cell, artefact: str) -> dict[str, str]:
+    return {"family": family(cell), "key": artefact, "config": config_hash(cell)}
 
 
 def _metrics(folder: Path) -> dict[str, Any]:

@@ -33,6 +33,8 @@ class StudySection(Config):
     """Label of the variant that all others are tested against; empty for the first."""
     test: Literal["t", "wilcoxon", "bootstrap"] = "t"
     """The test over users whose marks the tables show; tests.parquet has all three."""
+    reductions: tuple[str, ...] = ()
+    """What is smaller here than in the publication, or than one would want; told on the page of results."""
     metrics: tuple[str, ...] = Field(("recall@20", "ndcg@20"), min_length=1)
     """What is tested and drawn; the first is the main one. All measured metrics are in results.parquet."""
 

@@ -23,6 +23,10 @@ class Study:
 
     config: StudyConfig
     grid: Grid
+    overrides: tuple[str, ...] = ()
+    """Settings of the command line, without the places of data sets."""
+    shipped: str = ""
+    """Name of the shipped study that it is; "" for a file of the user's."""
 
 
 def shipped_studies() -> dict[str, Path]:
@@ -49,18 +53,18 @@ def load_study(source: str, overrides: Iterable[str] = ()) -> Study:
         MissingFileError: there is neither such a file nor such a name.
         ConfigError: lists every problem.
     """
-    path = Path(source)
+    path, shipped = Path(source), ""
     if not path.exists():
         if source not in shipped_studies():
             names = ", ".join(shipped_studies())
             raise MissingFileError(f"there is no file {source}, and no shipped study of that name: {names}.")
-        path = shipped_studies()[source]
+        path, shipped = shipped_studies()[source], source
     values = read_toml(path)
     own, settings = _separate(values, list(overrides))
     config = build(StudyConfig, apply_overrides(values, own), where=str(path))
     grid = Grid(config, _base(config, path), settings)
     grid.cells()  # whatever is wrong with a cell is said now
-    return Study(config, grid)
+    return Study(config, grid, (*own, *settings), shipped)
 
 
 def _separate(values: dict[str, Any], overrides: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -16,10 +16,12 @@ from hnlmrec.reporting.study.inputs import CURVES, PER_USER, RESULTS, Outline
 from hnlmrec.reporting.study.page import write_study
 from hnlmrec.studies.cells import Cell
 from hnlmrec.studies.collect import Collector
+from hnlmrec.studies.config import StudyConfig
 from hnlmrec.studies.files import Study
 from hnlmrec.studies.jobs import Job, Plan
+from hnlmrec.studies.machine import machine, machine_text
 from hnlmrec.studies.progress import StudyProgress
-from hnlmrec.studies.scheduler import Scheduler, processor_count
+from hnlmrec.studies.scheduler import Scheduler
 from hnlmrec.studies.search import search
 
 SUMMARY = "study.json"
@@ -114,17 +116,21 @@ def _run_grid(scheduler: Scheduler, plan: Plan, cells: list[Cell], writer: Resul
 
 def _write_page(study: Study, folder: Path, summary: Mapping[str, Any]) -> Path:
     section = study.config.study
-    trained = [variant.label for variant in study.config.variants if not variant.recommender]
-    baseline = section.baseline or (trained or [study.config.variants[0].label])[0]
     title = section.title or section.name
-    outline = Outline(title, baseline, section.metrics, section.test, len(section.seeds))
+    outline = Outline(title, summary["baseline"], section.metrics, section.test, len(section.seeds))
     facts = [
         ("runs", f"{summary['done']} of {summary['cells']}"),
         ("seeds", f"{', '.join(map(str, section.seeds))} ({section.vary})"),
-        ("machine", f"{summary['environment']['machine']}, {processor_count()} cores"),
+        ("machine", machine_text(summary["machine"])),
         ("this call", f"{summary['seconds']:.0f} s"),
     ]
     return write_study(folder, outline, facts=facts, failed=summary["failed"])
+
+
+def baseline_of(config: StudyConfig) -> str:
+    """Return the label of the variant that others are tested against."""
+    trained = [variant.label for variant in config.variants if not variant.recommender]
+    return config.study.baseline or (trained or [config.variants[0].label])[0]
 
 
 def _places(cells: list[Cell]) -> tuple[ArtifactStore, Path]:
@@ -148,6 +154,10 @@ def _summary(
         "seconds": round(seconds, 3),
         "config": study.config.model_dump(mode="json"),
         "settings": list(study.grid.overrides),
+        "overrides": list(study.overrides),
+        "shipped": study.shipped,
+        "baseline": baseline_of(study.config),
+        "machine": machine(),
         "environment": environment(),
     }
 

@@ -73,6 +73,12 @@ class Part:
         """Return the rows of a system, a row a seed."""
         return self.rows.filter(_is(system))
 
+    @cached_property
+    def families(self) -> dict[tuple[str, str], str]:
+        """The family of methods of each system, for example "hnlmrec" or "classic"."""
+        rows = self.rows.select("variant", "initialisation", "family").unique(maintain_order=True)
+        return {(variant, start): family for variant, start, family in rows.iter_rows()}
+
     def means(self, system: tuple[str, str]) -> dict[str, float]:
         """Return the mean over the seeds of every numeric column, test metrics without "test/"."""
         frame = self.of(system).select(pl.col(pl.Float64, pl.Int64).exclude("seed")).mean()

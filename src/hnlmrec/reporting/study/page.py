@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from hnlmrec.reporting.pages import write_page
+from hnlmrec.reporting.study.claims import claims_frame
 from hnlmrec.reporting.study.figures import Parts, part_figures, varied_figures
 from hnlmrec.reporting.study.inputs import Outline, StudyFiles
 from hnlmrec.reporting.study.statistics import part_statistics, statistics_frame
 from hnlmrec.reporting.study.tables import caption, part_table
 from hnlmrec.reporting.tables import to_latex, to_markdown
 
-TESTS, PAGE = "tests.parquet", "study.html"
+TESTS, CLAIMS, PAGE = "tests.parquet", "claims.parquet", "study.html"
 
 
 def write_study(
@@ -23,7 +24,7 @@ def write_study(
     facts: Sequence[tuple[str, str]] = (),
     failed: Sequence[Mapping[str, Any]] = (),
 ) -> Path:
-    """Write tables.md, tables.tex, tests.parquet, pictures/ and study.html; return the path of the page.
+    """Write tables.md, tables.tex, tests and claims, pictures/ and study.html; return the path of the page.
 
     Args:
         folder: of the study, with its result files.
@@ -34,6 +35,7 @@ def write_study(
     files = StudyFiles.read(folder, outline)
     parts: Parts = [(part, part_statistics(part, outline)) for part in files.parts()] if len(files.results) else []
     statistics_frame(parts).write_parquet(folder / TESTS)
+    claims_frame([part for part, _ in parts], outline).write_parquet(folder / CLAIMS)
     _write_tables(folder, outline, parts)
     pictures = folder / "pictures"
     sections = [
