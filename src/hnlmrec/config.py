@@ -1,7 +1,8 @@
 """Frozen, strict configurations, read from TOML and changed by `key=value` overrides.
 
 Every section of a run is a subclass of `Config`. A field made with `runtime()` changes how fast a result is
-reached, never the result, so it takes no part in the key of an artefact (`fingerprint_fields`).
+reached, never the result, so it takes no part in the key of an artefact (`fingerprint_fields`). One made with
+`added()` takes part where it differs from its default: what was made before the field was there is still found.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from hnlmrec.errors import ConfigError, MissingFileError, did_you_mean
 
 _RUNTIME: dict[str, JsonValue] = {"runtime": True}
+_ADDED: dict[str, JsonValue] = {"added": True}
 
 
 class Config(BaseModel):
@@ -37,12 +39,17 @@ def runtime(default: Any, **constraints: Any) -> Any:
     return Field(default, json_schema_extra=_RUNTIME, **constraints)
 
 
+def added(default: Any, **constraints: Any) -> Any:
+    """Declare a field that came later and whose default means "as before". Takes the constraints of `Field`."""
+    return Field(default, json_schema_extra=_ADDED, **constraints)
+
+
 def fingerprint_fields(config: Config) -> dict[str, Any]:
-    """Return the config as JSON values, without its runtime fields (at any depth)."""
+    """Return the config as JSON values, without runtime fields, and without added ones at their default."""
     values = config.model_dump(mode="json")
     for name, field in type(config).model_fields.items():
         nested = getattr(config, name)
-        if field.json_schema_extra == _RUNTIME:
+        if field.json_schema_extra == _RUNTIME or (field.json_schema_extra == _ADDED and nested == field.default):
             del values[name]
         elif isinstance(nested, Config):
             values[name] = fingerprint_fields(nested)

@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from hnlmrec.config import build
+from hnlmrec.config import build, fingerprint_fields
 from hnlmrec.data.interactions import SPLITS
 from hnlmrec.data.preparation import (
     PreparationConfig,
@@ -133,6 +133,39 @@ def test_subset_is_seeded_and_cored_again() -> None:
     assert _prepare(raw, max_users=5, max_items=6, core=5).dataset.users == first.dataset.users
     assert _prepare(raw, 3, max_users=5, max_items=6, core=5).dataset.users != first.dataset.users
     assert first.statistics["steps"][-1]["step"] == "core_again"
+
+
+def test_a_share_of_train_is_nested_and_leaves_everything_else() -> None:
+    raw = _raw(
+        *((f"u{u}", f"i{i}", 1.0, 0) for u in range(12) for i in range(u % 9 + 2)),
+        reviews=pl.DataFrame(
+            {"user_id": ["u7"] * 9, "item_id": [f"i{i}" for i in range(9)], "text": ["good"] * 9}
+        ),
+    )
+    whole = _prepare(raw)
+    shares = {share: _prepare(raw, train_share=share) for share in (0.01, 0.2, 0.4, 0.6, 0.8, 1.0)}
+    before: set[tuple[str, str]] = set()
+    for share, thinned in shares.items():
+        kept = _pairs(thinned, "train")
+        assert before <= kept <= _pairs(whole, "train")
+        before = kept
+        for split in ("valid", "test"):
+            assert _pairs(thinned, split) == _pairs(whole, split)
+        assert thinned.dataset.items.all_ids == whole.dataset.items.all_ids
+        degrees, full = thinned.dataset.train.degrees, whole.dataset.train.degrees
+        assert degrees.tolist() == [max(int(n * share + 0.5 + 1e-9), 1) for n in full]
+        assert thinned.reviews is not None
+        assert set(thinned.reviews.select("user_id", "item_id").iter_rows()) <= kept
+        steps = {step["step"]: step["interactions"] for step in thinned.statistics["steps"]}
+        if share < 1:
+            assert steps["train_share"] == sum(len(_pairs(thinned, split)) for split in SPLITS)
+    assert _pairs(shares[1.0], "train") == _pairs(whole, "train")
+    assert _pairs(_prepare(raw, train_share=0.4), "train") == _pairs(shares[0.4], "train")
+
+
+def test_the_whole_train_split_leaves_no_trace_in_keys() -> None:
+    assert "train_share" not in fingerprint_fields(PreparationConfig())
+    assert fingerprint_fields(PreparationConfig(train_share=0.5))["train_share"] == 0.5
 
 
 def test_texts_follow_the_vocabulary_and_reviews_are_of_train_only() -> None:

@@ -1,7 +1,8 @@
 """From a raw source to a data set that is ready to train on: filters, k-core, splits, statistics.
 
 The order: equal (user, item) pairs are merged, then the date window, the rating threshold, the k-core, the random
-subset of users and of items, the k-core again, and the split. `statistics["steps"]` says what each step left.
+subset of users and of items, the k-core again, the split, and the share of train. `statistics["steps"]` says what
+each step left.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import polars as pl
 from pydantic import Field, model_validator
 
 from hnlmrec.artifacts import write_json
-from hnlmrec.config import Config
+from hnlmrec.config import Config, added
 from hnlmrec.data.filtering import (
     Funnel,
     compact,
@@ -35,12 +36,14 @@ from hnlmrec.data.splitting import (
     LEFT_OUT,
     TEST,
     TRAIN,
+    UNUSED,
     VALID,
     Codes,
     cut_valid,
     hold_out_last,
     hold_out_latest,
     hold_out_random,
+    keep_share,
 )
 from hnlmrec.data.statistics import describe
 from hnlmrec.data.tables import read_json, read_parquet
@@ -77,6 +80,10 @@ class PreparationConfig(Config):
     0 for none."""
     test_fraction: float = Field(0.1, gt=0, lt=1)
     """Share held out for the test; given splits and leave_last_out do not use it."""
+
+    train_share: float = added(1.0, gt=0, le=1)
+    """Share of each user's train pairs that is kept, at random, for studies of sparsity: at least one pair a user,
+    and smaller shares are parts of larger ones. Valid, test and the catalogue stay as they are."""
 
     @model_validator(mode="after")
     def _consistent(self) -> PreparationConfig:
@@ -162,7 +169,7 @@ def prepare(raw: RawData, config: PreparationConfig, streams: RandomStreams) -> 
     Args:
         raw: what `read` returned.
         config: the filters and the split; `config.source` is not used.
-        streams: the streams "data.users", "data.items" and "data.split" are drawn from.
+        streams: the streams "data.users", "data.items", "data.split" and "data.train_share" are drawn from.
 
     Raises:
         DataError: a filter or a split needs a column that the source lacks, or nothing is left.
@@ -176,7 +183,11 @@ def prepare(raw: RawData, config: PreparationConfig, streams: RandomStreams) -> 
     pairs = pairs.with_columns(code=codes).filter(pl.col("code") != LEFT_OUT)
     if method == "temporal":
         funnel.record("users_without_train", pairs)
+    if config.train_share < 1:
+        pairs = _thinned(pairs, config.train_share, streams)
+        funnel.record("train_share", pairs.filter(pl.col("code") != UNUSED))
     dataset = _dataset(pairs, user_ids, item_ids)
+    pairs = pairs.filter(pl.col("code") != UNUSED)
     users = _texts(dataset.users, "user_id", raw.users)
     items = _texts(dataset.items, "item_id", raw.items)
     reviews = _train_reviews(raw.reviews, pairs)
@@ -242,6 +253,12 @@ def _split(pairs: pl.DataFrame, method: SplitMethod, config: PreparationConfig, 
         codes = hold_out_random(users, items, config.valid_fraction, config.test_fraction, rng)
     _require_train_and_test(codes, method)
     return codes
+
+
+def _thinned(pairs: pl.DataFrame, share: float, streams: RandomStreams) -> pl.DataFrame:
+    """Mark the train pairs that are not used; they stay in the table, so that the catalogue is the same."""
+    columns = (pairs[name].to_numpy() for name in ("code", "user", "item"))
+    return pairs.with_columns(code=keep_share(*columns, share, streams.generator("data.train_share")))
 
 
 def _given_codes(pairs: pl.DataFrame) -> Codes:

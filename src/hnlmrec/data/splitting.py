@@ -14,8 +14,8 @@ from hnlmrec.data.interactions import Numbers
 
 Codes = npt.NDArray[np.int8]
 Ordered = npt.NDArray[np.int64] | npt.NDArray[np.float64]
-TRAIN, VALID, TEST, LEFT_OUT = 0, 1, 2, -1
-"""Codes of a pair: its place in SPLITS, or out of the data set."""
+TRAIN, VALID, TEST, LEFT_OUT, UNUSED = 0, 1, 2, -1, -2
+"""Codes of a pair: its place in SPLITS, out of the data set, or in none of the splits (its user and item stay)."""
 
 
 def hold_out_random(
@@ -72,6 +72,21 @@ def cut_valid(codes: Codes, users: Numbers, items: Numbers, fraction: float, rng
     result = codes.copy()
     train = codes == TRAIN
     result[train] = hold_out_random(users[train], items[train], fraction, 0.0, rng)
+    return result
+
+
+def keep_share(codes: Codes, users: Numbers, items: Numbers, share: float, rng: np.random.Generator) -> Codes:
+    """Keep round(n * share) of each user's n train pairs (halves up), at least one; the others become UNUSED.
+
+    With the same generator, what a smaller share keeps is kept by a larger one too. Returns new codes [n].
+    """
+    train = np.flatnonzero(codes == TRAIN)
+    order = np.lexsort((items[train], users[train]))
+    draws = np.empty(len(train))
+    draws[order] = rng.random(len(train))
+    degree, rank = ranks_within(users[train], draws)
+    result = codes.copy()
+    result[train[rank >= np.maximum(_rounded(degree * share), 1)]] = UNUSED
     return result
 
 
