@@ -11,14 +11,20 @@ import json
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, LiteralString, TypeVar, get_args
 
 import pydantic
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic_core import PydanticCustomError
 
 from hnlmrec.errors import ConfigError, MissingFileError, did_you_mean
 
+_UNSHOWN: LiteralString = "unshown_value"
+_NO_CREDENTIALS: LiteralString = (
+    "the URL holds a user, a password, a query or a fragment (not shown here: it may be secret). Give the address "
+    "alone, and put the key into the environment variable HNLMREC_API_KEY"
+)
 _RUNTIME: dict[str, JsonValue] = {"runtime": True}
 _ADDED: dict[str, JsonValue] = {"added": True}
 
@@ -32,6 +38,22 @@ class Config(BaseModel):
 
 
 C = TypeVar("C", bound=Config)
+
+
+def without_credentials(url: str) -> str:
+    """Return an endpoint's URL; a config is written into manifests and run folders, so that it may hold no key.
+
+    Raises:
+        PydanticCustomError: a ValueError that does not show the URL.
+    """
+    rest = url.partition("://")[2]
+    if "@" in rest.partition("/")[0] or "?" in rest or "#" in rest:
+        raise PydanticCustomError(_UNSHOWN, _NO_CREDENTIALS)
+    return url
+
+
+Endpoint = Annotated[str, pydantic.AfterValidator(without_credentials)]
+"""URL of an endpoint, without user, password or query."""
 
 
 def runtime(default: Any, **constraints: Any) -> Any:
@@ -122,7 +144,7 @@ def _describe(kind: type[Config], problem: Any) -> str:
     if problem["type"] == "extra_forbidden":
         known = _known_fields(kind, location[:-1])
         return f"{name}: unknown key{did_you_mean(str(location[-1]), known)} Known here: {', '.join(known)}."
-    given = "" if problem["type"] == "missing" else f" (given: {problem['input']!r})"
+    given = "" if problem["type"] in ("missing", _UNSHOWN) else f" (given: {problem['input']!r})"
     return f"{name}: {problem['msg']}{given}"
 
 

@@ -95,6 +95,10 @@ def cut_in_the_body(handler: Handler) -> None:
     handler.connection.shutdown(socket.SHUT_RDWR)
 
 
+def half_a_json(handler: Handler) -> None:
+    handler.send(200, b'{"choices": [{"mess')
+
+
 @pytest.fixture
 def server() -> Iterator[Server]:
     with Server() as server:
@@ -108,7 +112,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture(autouse=True)
 def no_waiting_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
+    monkeypatch.setattr("hnlmrec.llm.retries.FIRST_PAUSE_SECONDS", 0.01)
     for name in ("HNLMREC_API_KEY", "OPENAI_API_KEY"):
         monkeypatch.delenv(name, raising=False)
 
@@ -162,7 +166,7 @@ def test_the_key_comes_from_the_environment(
     ]
 
 
-@pytest.mark.parametrize("fault", [status(429), status(500), status(503), cut, cut_in_the_body])
+@pytest.mark.parametrize("fault", [status(429), status(500), status(503), cut, cut_in_the_body, half_a_json])
 def test_passing_faults_are_retried_and_counted(server: Server, connect: Connect, fault: Behaviour) -> None:
     server.behaviours = [fault, fault, good]
     completion = connect().complete(HELLO, CONFIG)
@@ -229,8 +233,8 @@ def test_a_server_that_falls_silent_ends_the_run(
 def test_a_connection_is_awaited_for_a_short_time_only(
     connect: Connect, seconds: float, connect_seconds: float
 ) -> None:
-    timeout = connect(timeout_seconds=seconds)._client.timeout
-    assert (timeout.connect, timeout.read) == (connect_seconds, seconds)  # type: ignore[union-attr]
+    pool = connect(timeout_seconds=seconds)._pool
+    assert (pool._connect_seconds, pool._read_seconds) == (connect_seconds, seconds)
 
 
 def test_a_host_that_takes_no_connection_ends_the_run_soon() -> None:
@@ -349,3 +353,59 @@ def test_a_limit_paces_requests(server: Server, connect: Connect) -> None:
     assert (
         server.requests[-1][0] - server.requests[0][0] >= 0.1
     )  # three pauses of 0.05 s, less what the first connection took
+
+
+def test_a_retry_after_of_hours_is_not_waited_for(server: Server, connect: Connect) -> None:
+    server.behaviours = [status(429, Retry_After="7200"), good]
+    with pytest.raises(RequestError, match="status 429"):
+        connect().complete(HELLO, CONFIG)
+    assert len(server.requests) == 1
+
+
+def test_a_redirect_is_not_followed(server: Server, connect: Connect) -> None:
+    server.behaviours = [lambda handler: handler.send(302, {}, Location=server.url), good]
+    with pytest.raises(RequestError, match="302"):
+        connect().complete(HELLO, CONFIG)
+    assert len(server.requests) == 1
+
+
+def test_an_endless_answer_is_refused(connect: Connect, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hnlmrec.llm.http_pool.MAX_ANSWER_BYTES", 1000)
+
+    def endless(handler: Handler) -> None:
+        handler.send_response(200)  # no length: the body ends with the connection
+        handler.end_headers()
+        for _ in range(100):
+            handler.wfile.write(b"x" * 100)
+
+    server.behaviours = [good, endless]
+    client = connect(max_retries=0)
+    client.complete(HELLO, CONFIG)
+    with pytest.raises(RequestError, match="longer than 1,000 bytes"):
+        client.complete(HELLO, CONFIG)
+
+
+KEY = "sk-planted-key-of-this-test"
+
+
+def test_an_answer_that_holds_the_key_has_it_blotted_out(
+    server: Server, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HNLMREC_API_KEY", KEY)
+    client = connect(max_retries=0)
+    server.behaviours = [lambda handler: handler.send(200, reply(f"your key is {KEY}"))]
+    assert client.complete(HELLO, CONFIG).text == "your key is [key]"
+    for code, body in ((401, {"error": {"message": f"bad key {KEY}"}}), (500, f"oh {KEY}"), (200, f"no {KEY}")):
+        content = body if isinstance(body, dict) else body.encode()
+        server.behaviours = [lambda handler, code=code, content=content: handler.send(code, content)]
+        with pytest.raises((ProviderError, RequestError), match=r"\[key\]") as told:
+            client.complete(HELLO, CONFIG)
+        assert KEY not in str(told.value)
+
+
+@pytest.mark.parametrize("key", ["a\r\nX-Other: b", "schlüssel"])
+def test_a_key_that_is_no_header_is_told_and_not_shown(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HNLMREC_API_KEY", key)
+    with pytest.raises(ConfigError, match="Authorization") as told:
+        OpenAIChatClient(base_url="http://127.0.0.1:1/v1")
+    assert key not in str(told.value)

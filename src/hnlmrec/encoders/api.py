@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hnlmrec.config import without_credentials
 from hnlmrec.encoders.base import Advance, EncoderConfig, Matrix, digest, encode_distinct, require
-from hnlmrec.errors import ProviderError, ReplyError, RequestError
+from hnlmrec.errors import ConfigError, ProviderError, ReplyError, RequestError
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -34,6 +35,7 @@ class EmbeddingAPIEncoder:
     Raises:
         MissingDependencyError: the extra [llm] is not installed.
         ProviderError: neither an address nor a key is given.
+        ConfigError: the address holds credentials.
     """
 
     def __init__(
@@ -42,6 +44,8 @@ class EmbeddingAPIEncoder:
         require("openai", "llm")
         self._model_name = model
         self._base_url = base_url or os.environ.get("OPENAI_BASE_URL")
+        if self._base_url is not None:
+            _refuse_credentials(self._base_url)
         if self._base_url is None and not _api_key():
             raise ProviderError(
                 "the embedding API needs an address or a key: set encoder.base_url to that of your server, or the "
@@ -74,19 +78,23 @@ class EmbeddingAPIEncoder:
         try:
             reply = self._client.embeddings.create(model=self._model_name, input=texts, encoding_format="float")
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-            raise ProviderError(f"{self._where} refused the credentials ({error}). Check {_KEYS}.") from error
+            raise ProviderError(
+                f"{self._where} refused the credentials ({_said(error)}). Check {_KEYS}."
+            ) from error
         except openai.NotFoundError as error:
-            raise ProviderError(f"{self._where} has no embedding model {self._model_name!r} ({error}).") from error
+            raise ProviderError(
+                f"{self._where} has no embedding model {self._model_name!r} ({_said(error)})."
+            ) from error
         except openai.APIStatusError as error:
             raise RequestError(
                 f"{self._where} could not encode {len(texts)} texts: HTTP {error.status_code}."
             ) from error
         except openai.APIConnectionError as error:
             raise ProviderError(
-                f"{self._where} cannot be reached ({error}). Start the server, or mend encoder.base_url."
+                f"{self._where} cannot be reached ({_said(error)}). Start the server, or mend encoder.base_url."
             ) from error
         except (openai.OpenAIError, ValueError) as error:
-            raise ReplyError(f"{self._where} sent a reply that cannot be read ({error}).") from error
+            raise ReplyError(f"{self._where} sent a reply that cannot be read ({_said(error)}).") from error
         return self._matrix(len(texts), reply.data)
 
     def _matrix(self, n: int, data: Sequence[object]) -> Matrix:
@@ -111,6 +119,19 @@ class EmbeddingAPIEncoder:
             timeout=self._timeout,
             max_retries=self._max_retries,
         )
+
+
+def _refuse_credentials(url: str) -> None:
+    try:
+        without_credentials(url)
+    except ValueError as error:
+        raise ConfigError(f"the address of the embedding API: {error}.") from None
+
+
+def _said(error: object) -> str:
+    """Return what an error says, without the key that a server may have put into it."""
+    key = _api_key()
+    return str(error).replace(key, "[key]") if key else str(error)
 
 
 def _api_key() -> str | None:

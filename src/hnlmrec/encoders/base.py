@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
-from hnlmrec.config import Config, runtime
+from hnlmrec.config import Config, Endpoint, runtime
 from hnlmrec.errors import MissingDependencyError, ReplyError
 
 Matrix = npt.NDArray[np.float32]
@@ -71,7 +71,7 @@ class EncoderConfig(Config):
     """Which columns of an item make up its text, in this order; empty ones are left out."""
     user_fields: tuple[TextField, ...] = ("profile",)
     """Likewise for a user."""
-    base_url: str | None = runtime(None)
+    base_url: Endpoint | None = runtime(None)
     """Address of an OpenAI-compatible API, up to and with /v1; null is OpenAI's own."""
     batch_size: int = runtime(32, ge=1)
     """Texts encoded at once."""

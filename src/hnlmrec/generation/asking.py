@@ -5,20 +5,34 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from hnlmrec.errors import ReplyError, RequestError
 from hnlmrec.generation.row_task import RowKey, RowSummary, RowTask
-from hnlmrec.llm.cache import CachedChatClient
+from hnlmrec.llm.cache import cache_key
 from hnlmrec.llm.client import ChatCompletion, CompletionConfig, Message
 from hnlmrec.llm.prompts import PromptTemplate, Reply
 
 _SHOWN_CHARACTERS = 500
 
 
+class KeyedClient(Protocol):
+    """A chat client that is given the key under which it may know the reply: a `CachedChatClient`."""
+
+    def complete(
+        self, messages: Sequence[Message], config: CompletionConfig, key: str | None = None
+    ) -> ChatCompletion:
+        """Return the reply; see `ChatClient`."""
+        ...
+
+
 @dataclass
 class Attempt:
-    """One row's way from task to result; worked on by one thread. In the end it has a row or a failure."""
+    """One row's way from task to result; worked on by one thread. In the end it has a row or a failure.
+
+    `accepted` is the reply that the row was read from, and `request` the `cache_key` of what it answers: the cache
+    may keep it once the row is written down.
+    """
 
     key: RowKey
     row: dict[str, Any] | None = None
@@ -26,6 +40,8 @@ class Attempt:
     completions: list[ChatCompletion] = field(default_factory=list)
     requests_failed: int = 0
     repairs: int = 0
+    request: str = ""
+    accepted: ChatCompletion | None = None
 
     def summary(self) -> RowSummary:
         """Return what it cost."""
@@ -54,7 +70,7 @@ class Asker:
 
     Args:
         template: the prompt, and the reply that it asks for.
-        client: where replies come from; those that parse enter its cache.
+        client: where replies come from.
         completion: the settings of a request; its schema is replaced by the template's.
         stopping: once set, no reply is repaired any more.
     """
@@ -62,13 +78,13 @@ class Asker:
     def __init__(
         self,
         template: PromptTemplate,
-        client: CachedChatClient,
+        client: KeyedClient,
         completion: CompletionConfig,
         stopping: threading.Event,
     ) -> None:
-        self._template = template
+        self.template = template
+        self.completion = completion
         self._client = client
-        self._completion = completion
         self._stopping = stopping
 
     def attempt(self, task: RowTask) -> Attempt:
@@ -85,11 +101,14 @@ class Asker:
             attempt.row = {**task.key, **reply.model_dump()}
         return attempt
 
+    def _request(self, task: RowTask) -> tuple[list[Message], CompletionConfig]:
+        schema = self.template.json_schema(task.choices)
+        return self.template.render(**task.fields), self.completion.model_copy(update={"json_schema": schema})
+
     def _reply(self, attempt: Attempt, task: RowTask) -> Reply:
-        messages = self._template.render(**task.fields)
-        schema = self._template.json_schema(task.choices)
-        config = self._completion.model_copy(update={"json_schema": schema})
-        accepted = self._ask(attempt, messages, config)
+        messages, config = self._request(task)
+        attempt.request = cache_key(messages, config)
+        accepted = self._ask(attempt, messages, config, attempt.request)
         try:
             reply = self._read(accepted, task.choices)
         except ReplyError as error:
@@ -99,11 +118,13 @@ class Asker:
             accepted = self._ask(attempt, _repair_messages(messages, accepted, error), config)
             reply = self._read(accepted, task.choices)
         # A repaired reply answers the first request, so that a later run needs neither of the two.
-        self._client.accept(messages, config, accepted)
+        attempt.accepted = accepted
         return reply
 
-    def _ask(self, attempt: Attempt, messages: Sequence[Message], config: CompletionConfig) -> ChatCompletion:
-        completion = self._client.complete(messages, config)
+    def _ask(
+        self, attempt: Attempt, messages: Sequence[Message], config: CompletionConfig, key: str | None = None
+    ) -> ChatCompletion:
+        completion = self._client.complete(messages, config, key)
         attempt.completions.append(completion)
         return completion
 
@@ -112,7 +133,7 @@ class Asker:
             raise ReplyError("the model refused to answer.")
         if completion.finish_reason != "stop":
             raise ReplyError(f"the reply was cut off after {completion.completion_tokens} tokens.")
-        return self._template.parse(completion.text, choices)
+        return self.template.parse(completion.text, choices)
 
 
 def _repair_messages(messages: Sequence[Message], reply: ChatCompletion, error: ReplyError) -> list[Message]:

@@ -10,7 +10,7 @@ from hnlmrec.artifacts import write_json
 from hnlmrec.errors import CorruptArtifactError
 from hnlmrec.generation.row_task import SPENT, RowSummary
 
-_WRITE_EVERY = 20  # rows; a kill loses the counts of fewer, never a row
+_WRITE_EVERY = 20  # rows; a kill loses the counts of about as many, never a row
 
 
 class CallCounts:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,18 +19,22 @@ KEY_FIELDS = frozenset({"user_id", "item_id", "positive_id", "rank"})
 
 
 class RowFile:
-    """Rows by key, appended whole or not at all, and put into order at the end. Holds keys and places, not rows.
+    """Rows appended whole or not at all, and put into the order of their numbers at the end.
+
+    In memory are 16 bytes a row; keys only of rows that were found in the file and have no number yet.
 
     Args:
         path: the file.
         file: the same, open for appending, without a buffer.
-        places: where the row of each key lies: (offset, length).
+        found: where the rows lie that are here already: (offset, length) by key.
     """
 
-    def __init__(self, path: Path, file: BinaryIO, places: dict[Key, tuple[int, int]]) -> None:
+    def __init__(self, path: Path, file: BinaryIO, found: dict[Key, tuple[int, int]]) -> None:
         self._path = path
         self._file = file
-        self._places = places
+        self._found = found
+        self._offsets = array("q")  # by number; -1 for none
+        self._lengths = array("q")
         self._end = file.seek(0, os.SEEK_END)
 
     @classmethod
@@ -44,40 +49,52 @@ class RowFile:
         with path.open("a+b" if resume else "w+b", buffering=0) as file:
             yield cls(path, file, _read_places(path, file) if resume else {})
 
-    def keys(self) -> frozenset[Key]:
-        """Return the keys of the rows that are here."""
-        return frozenset(self._places)
+    def find(self, key: Key, number: int) -> bool:
+        """Tell whether an earlier run left the row of this key, which then has this number."""
+        place = self._found.pop(key, None)
+        if place is not None:
+            self._place(number, *place)
+        return place is not None
 
-    def append(self, row: dict[str, Any], key: Key) -> None:
-        """Write a row to the disk; if that fails, nothing of it stays."""
-        line = json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+    def append(self, rows: Mapping[int, Mapping[str, Any]]) -> None:
+        """Write rows, by number, to the disk; if that fails, nothing of them stays."""
+        lines = [json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace") for row in rows.values()]
+        text = b"".join(line + b"\n" for line in lines)
         try:
             written = 0
-            while written < len(line):
-                written += self._file.write(line[written:])
+            while written < len(text):
+                written += self._file.write(text[written:])
         except OSError:
             self._file.truncate(self._end)
             raise
-        self._places[key] = (self._end, len(line))
-        self._end += len(line)
+        for number, line in zip(rows, lines, strict=True):
+            self._place(number, self._end, len(line) + 1)
+            self._end += len(line) + 1
 
     def sync(self) -> None:
         """Force what was written onto the disk."""
         os.fsync(self._file.fileno())
 
-    def sort(self, order: Sequence[Key]) -> None:
-        """Put the rows into this order; rows of other keys go. The last thing that may be done with the file."""
+    def sort(self) -> None:
+        """Put the rows into the order of their numbers; others go. The last thing that may be done with it."""
         temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}.tmp")
         try:
             with temporary.open("wb") as target:
-                for key in order:
-                    if key in self._places:
-                        offset, length = self._places[key]
+                for offset, length in zip(self._offsets, self._lengths, strict=True):
+                    if offset >= 0:
                         self._file.seek(offset)
                         target.write(self._file.read(length))
             temporary.replace(self._path)
         finally:
             temporary.unlink(missing_ok=True)
+
+    def _place(self, number: int, offset: int, length: int) -> None:
+        missing = number + 1 - len(self._offsets)
+        if missing > 0:
+            self._offsets.extend([-1] * missing)
+            self._lengths.extend([0] * missing)
+        self._offsets[number] = offset
+        self._lengths[number] = length
 
 
 def join_files(parts: Sequence[Path], target: Path) -> None:

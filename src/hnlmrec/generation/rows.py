@@ -7,12 +7,13 @@ the rows back and asks for the others only, failed ones included. One row's fail
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from hnlmrec.errors import ProviderError
@@ -73,7 +74,7 @@ def run_rows(
         done = stack.enter_context(RowFile.open(out, resume=True))
         failed = stack.enter_context(RowFile.open(failures, resume=False))
         counts = CallCounts(counts_path(out))
-        book = _Book(done, failed, counts, progress or _silent, total=total, already_done=already_done)
+        book = _Book(client, done, failed, counts, progress or _silent, total=total, already_done=already_done)
         stack.callback(book.write_counts)  # also when the run is interrupted
         stopping = threading.Event()
         asker = Asker(template, client, completion, stopping)
@@ -86,35 +87,49 @@ def run_rows(
 def _work(
     asker: Asker, book: _Book, tasks: Iterator[RowTask], stopping: threading.Event, *, concurrency: int
 ) -> None:
-    pending: set[Future[Attempt]] = set()
-    finished: set[Future[Attempt]] = set()
+    at_work: set[Future[Attempt]] = set()
+    finished: SimpleQueue[Future[Attempt]] = SimpleQueue()
     with ThreadPoolExecutor(concurrency, thread_name_prefix="row") as pool:
         try:
             while True:
                 # Only so many that none waits in the pool: a request begins when an earlier one is written down.
-                for task in islice(tasks, concurrency - len(pending)):
-                    pending.add(pool.submit(asker.attempt, task))
-                if not pending:
+                for task in islice(tasks, concurrency - len(at_work)):
+                    future = pool.submit(asker.attempt, task)
+                    at_work.add(future)
+                    future.add_done_callback(finished.put)
+                if not at_work:
                     return
-                finished, pending = wait(pending, return_when=FIRST_COMPLETED)
-                while finished:
-                    book.record(finished.pop().result())
+                ready = _all_of(finished)
+                book.record([future.result() for future in ready])
+                at_work.difference_update(ready)
         except BaseException as error:
             stopping.set()
-            at_work = [future for future in pending | finished if not future.cancel()]
+            running = [future for future in at_work if not future.cancel()]
             if isinstance(error, (ProviderError, KeyboardInterrupt)):  # what is paid for is awaited and kept
-                _keep(book, at_work)
+                _keep(book, running)
             raise
+
+
+def _all_of(queue: SimpleQueue[Future[Attempt]]) -> list[Future[Attempt]]:
+    """Wait for the first, and take all that are there: under load many rows are written down together."""
+    ready = [queue.get()]
+    with suppress(Empty):
+        while True:
+            ready.append(queue.get_nowait())
+    return ready
 
 
 def _keep(book: _Book, at_work: Iterable[Future[Attempt]]) -> None:
     for future in at_work:
         if future.exception() is not None:
             continue
-        if future.result().row is not None:
-            book.record(future.result())
+        attempt = future.result()
+        if not book.awaits(attempt):
+            continue  # written down just before the end
+        if attempt.row is not None:
+            book.record([attempt])
         else:
-            book.give_up(future.result())
+            book.give_up(attempt)
 
 
 class _Book:
@@ -122,6 +137,7 @@ class _Book:
 
     def __init__(
         self,
+        client: CachedChatClient,
         done: RowFile,
         failed: RowFile,
         counts: CallCounts,
@@ -130,46 +146,50 @@ class _Book:
         total: int,
         already_done: int,
     ) -> None:
+        self._client = client
         self._done = done
         self._failed = failed
         self._counts = counts
         self._progress = progress
         self._total = total
         self._already_done = already_done
-        self._order: list[Key] = []
-        self._first_failure: dict[str, Any] | None = None
+        self._numbers: dict[Key, int] = {}  # of the rows at work
+        self._first_failure: Mapping[str, Any] | None = None
         self._problems = 0
         self.summary = RowSummary(earlier=counts.earlier)
 
     def unfinished(self, tasks: Iterable[RowTask]) -> Iterator[RowTask]:
         """Yield the tasks that need a request, and settle the others."""
-        finished = self._done.keys()
-        for task in tasks:
-            key = tuple(task.key.values())
-            self._order.append(key)
-            if key in finished:
+        for number, task in enumerate(tasks):
+            key = _key(task)
+            if self._done.find(key, number):
                 self._count(RowSummary(resumed=1))
             elif task.given is not None:
-                self._done.append({**task.key, **task.given}, key)
+                self._done.append({number: {**task.key, **task.given}})
                 self._count(RowSummary(given=1))
             elif task.problem is not None:
                 failure = {**task.key, "error": "DataError", "message": task.problem, "reply": ""}
                 self._problems += 1
-                self._fail(failure, key)
+                self._fail({number: failure})
                 self._count(RowSummary(requested=1, failed=1))
             else:
+                self._numbers[key] = number
                 yield task
 
-    def record(self, attempt: Attempt) -> None:
-        """Write down what an attempt brought."""
-        key = tuple(attempt.key.values())
-        if attempt.row is not None:
-            self._done.append(attempt.row, key)
-        else:
-            assert attempt.failure is not None
-            self._fail(attempt.failure, key)
-        self._count(attempt.summary())
-        self._counts.note(self.summary)
+    def awaits(self, attempt: Attempt) -> bool:
+        """Tell whether this row is at work, and not written down yet."""
+        return _key(attempt) in self._numbers
+
+    def record(self, attempts: Sequence[Attempt]) -> None:
+        """Write down what attempts brought, and let the cache keep the replies."""
+        numbered = [(self._numbers[_key(attempt)], attempt) for attempt in attempts]
+        self._done.append({number: attempt.row for number, attempt in numbered if attempt.row is not None})
+        self._fail({number: attempt.failure for number, attempt in numbered if attempt.failure is not None})
+        for attempt in attempts:
+            del self._numbers[_key(attempt)]
+            self._count(attempt.summary())
+            self._counts.note(self.summary)
+        self._client.accept_all((a.request, a.accepted) for a in attempts if a.accepted is not None)
 
     def give_up(self, attempt: Attempt) -> None:
         """Count what an attempt cost that the end of the run cut short: its row is neither made nor failed."""
@@ -181,8 +201,8 @@ class _Book:
 
     def close(self) -> None:
         """Put both files into the order of the tasks."""
-        self._done.sort(self._order)
-        self._failed.sort(self._order)
+        self._done.sort()
+        self._failed.sort()
 
     def check_any_made(self, failures: Path) -> None:
         """Refuse a run in which every row failed: its cause is not in the rows, and nothing could be done with it.
@@ -201,13 +221,18 @@ class _Book:
             "endpoint, prompt or settings) and run the same command again: it tries these rows again."
         )
 
-    def _fail(self, failure: dict[str, Any], key: Key) -> None:
-        self._first_failure = self._first_failure or failure
-        self._failed.append(failure, key)
+    def _fail(self, failures: Mapping[int, Mapping[str, Any]]) -> None:
+        if failures:
+            self._first_failure = self._first_failure or next(iter(failures.values()))
+            self._failed.append(failures)
 
     def _count(self, part: RowSummary) -> None:
         self.summary += part
         self._progress(self._already_done + self.summary.rows, self._total)
+
+
+def _key(row: RowTask | Attempt) -> Key:
+    return tuple(row.key.values())
 
 
 def _silent(done: int, total: int) -> None:

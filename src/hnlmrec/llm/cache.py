@@ -11,9 +11,9 @@ import hashlib
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hnlmrec.errors import CorruptArtifactError, StorageError
@@ -27,7 +27,8 @@ _WAIT_FOR_LOCK_SECONDS = 60.0
 
 def cache_key(messages: Sequence[Message], config: CompletionConfig) -> str:
     """Return sha256 of the messages and of all settings, in hex."""
-    content = [[asdict(message) for message in messages], config.model_dump(mode="json")]
+    turns = [{"role": message.role, "content": message.content} for message in messages]
+    content = [turns, config.model_dump(mode="json")]
     text = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
     # The schema keeps its order: it is the order in which a constrained model writes the fields.
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
@@ -77,9 +78,17 @@ class CachedChatClient:
         with self._lock:
             return CacheCounts(self._hits, self._misses, self._stored)
 
-    def complete(self, messages: Sequence[Message], config: CompletionConfig) -> ChatCompletion:
-        """Return the cached reply, marked `cached`; else ask the client."""
-        found = self._find(cache_key(messages, config))
+    def complete(
+        self, messages: Sequence[Message], config: CompletionConfig, key: str | None = None
+    ) -> ChatCompletion:
+        """Return the cached reply, marked `cached`; else ask the client.
+
+        Args:
+            messages: the request.
+            config: its settings.
+            key: their `cache_key`, where the caller has it already.
+        """
+        found = self._find(key or cache_key(messages, config))
         return found or self._client.complete(messages, config)
 
     def accept(self, messages: Sequence[Message], config: CompletionConfig, completion: ChatCompletion) -> None:
@@ -88,17 +97,20 @@ class CachedChatClient:
         Raises:
             OSError: ENOSPC, the disk is full.
         """
-        if completion.cached or completion.finish_reason != "stop":
+        self.accept_all([(cache_key(messages, config), completion)])
+
+    def accept_all(self, replies: Iterable[tuple[str, ChatCompletion]]) -> None:
+        """Keep several usable replies by their keys, in one transaction; otherwise as `accept`."""
+        rows = [
+            (key, reply.text, reply.prompt_tokens, reply.completion_tokens)
+            for key, reply in replies
+            if not reply.cached and reply.finish_reason == "stop"
+        ]
+        if not rows:
             return
-        row = (
-            cache_key(messages, config),
-            completion.text,
-            completion.prompt_tokens,
-            completion.completion_tokens,
-        )
-        with self._lock, self._storage_errors():
-            self._database.execute("INSERT OR IGNORE INTO replies VALUES (?, ?, ?, ?)", row)
-            self._stored += 1
+        with self._lock, self._storage_errors(), self._transaction():
+            self._database.executemany("INSERT OR IGNORE INTO replies VALUES (?, ?, ?, ?)", rows)
+            self._stored += len(rows)
 
     def close(self) -> None:
         """Close the cache and the client."""
@@ -122,6 +134,16 @@ class CachedChatClient:
             self._hits += row is not None
             self._misses += row is None
         return None if row is None else replace(ChatCompletion(row[0], "stop", row[1], row[2]), cached=True)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._database.rollback()
+            raise
+        self._database.commit()
 
     @contextmanager
     def _storage_errors(self) -> Iterator[None]:

@@ -1,33 +1,45 @@
-"""Any OpenAI-compatible HTTP endpoint (hosted, vLLM, Ollama, llama.cpp), through the OpenAI SDK."""
+"""Any OpenAI-compatible HTTP endpoint: hosted, vLLM, Ollama, llama.cpp."""
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
 import threading
+import time
 from collections.abc import Sequence
+from itertools import count
 from typing import Any
 from urllib.parse import urlsplit
 
-from hnlmrec.errors import ConfigError, MissingDependencyError, ProviderError, RequestError
+from hnlmrec.config import without_credentials
+from hnlmrec.errors import ConfigError, ProviderError, RequestError
 from hnlmrec.llm.chat_format import completion_of, request_body
 from hnlmrec.llm.client import ChatCompletion, CompletionConfig, Message
+from hnlmrec.llm.http_pool import Answer, HttpPool
 from hnlmrec.llm.rate_limit import RateLimiter, estimate_tokens
+from hnlmrec.llm.retries import may_pass, pause_seconds
 
 KEY_VARIABLES = ("HNLMREC_API_KEY", "OPENAI_API_KEY")
+OPENAI_URL = "https://api.openai.com/v1"
 _CONNECT_SECONDS = 10.0  # a server that is there takes a connection at once, however slow its model is
-_NO_KEY = "none"  # a local server asks for no key, but the SDK insists on one
+_NO_KEY = "none"  # a local server asks for no key, but some insist on the header
 _LOST_AFTER = 20  # so many requests in a row without a connection, retries not counted: the endpoint is gone
 _HOPELESS_CODES = frozenset({"insufficient_quota", "model_not_found", "invalid_api_key"})
+_SHOWN_CHARACTERS = 200
 
 
 class OpenAIChatClient:
     """A chat model behind an OpenAI-compatible endpoint. `complete` may be called from many threads at once.
 
-    The key comes from the environment alone: HNLMREC_API_KEY, else OPENAI_API_KEY. The SDK retries connection
-    errors, timeouts and the statuses 408, 409, 429 and 5xx, with growing pauses and jitter, and minds Retry-After.
+    The key comes from the environment alone: HNLMREC_API_KEY, else OPENAI_API_KEY. It goes into the request's
+    header and nowhere else: an answer that holds it has it blotted out before anything reads it. A request is sent
+    again after connection errors, timeouts, answers that are no JSON, and the statuses 408, 409, 429 and 5xx, with
+    growing pauses and jitter; Retry-After is minded.
 
     Args:
-        base_url: the endpoint, with its version, for example http://127.0.0.1:11434/v1; None for OpenAI's own.
+        base_url: the endpoint, with its version, for example http://127.0.0.1:11434/v1; None for OPENAI_BASE_URL
+            of the environment, and OpenAI's own without that.
         timeout_seconds: how long to wait for each piece of the answer; for the connection 10 s at most.
         max_retries: how often a request is sent again.
         requests_per_minute: limit of the first sendings; retries are paced by their pauses. None for none.
@@ -35,7 +47,6 @@ class OpenAIChatClient:
 
     Raises:
         ConfigError: `base_url` is no http or https URL.
-        MissingDependencyError: `openai` is not installed.
     """
 
     def __init__(
@@ -47,18 +58,15 @@ class OpenAIChatClient:
         requests_per_minute: float | None = None,
         tokens_per_minute: float | None = None,
     ) -> None:
-        try:
-            import openai  # noqa: PLC0415 - an optional package
-        except ImportError:
-            raise MissingDependencyError("openai", "llm") from None
-        _check_url(base_url)
-        self._openai = openai
-        self._client = openai.OpenAI(
-            api_key=_api_key(),
-            base_url=base_url,
-            timeout=openai.Timeout(timeout_seconds, connect=min(timeout_seconds, _CONNECT_SECONDS)),
-            max_retries=max_retries,
+        self._url = checked_url(base_url)
+        self._key = _api_key()
+        self._pool = HttpPool(
+            self._url,
+            {"Authorization": f"Bearer {self._key}", "Accept": "application/json", "User-Agent": "hnlmrec"},
+            connect_seconds=min(timeout_seconds, _CONNECT_SECONDS),
+            read_seconds=timeout_seconds,
         )
+        self._max_retries = max_retries
         self._requests = RateLimiter(requests_per_minute)
         self._tokens = RateLimiter(tokens_per_minute)
         self._connection = _Connection()
@@ -76,39 +84,76 @@ class OpenAIChatClient:
 
     def close(self) -> None:
         """Close the connections."""
-        self._client.close()
+        self._pool.close()
 
     def _send(self, body: dict[str, Any]) -> ChatCompletion:
-        try:
-            raw = self._client.chat.completions.with_raw_response.create(**body)
-        except self._openai.APITimeoutError as error:
-            what = f"the request to {self._url} timed out"
-            raise self._connection.failed(what, "A slow model needs a larger llm.timeout_seconds.") from error
-        except self._openai.APIConnectionError as error:
-            cause = error.__cause__ or error
-            raise self._connection.failed(f"no answer from {self._url}: {cause}") from error
-        except self._openai.APIStatusError as error:
-            self._connection.answered()
-            raise self._status_error(error, str(body["model"])) from error
-        except self._openai.APIError as error:
-            self._connection.answered()
-            raise RequestError(f"{self._url} gave an answer that cannot be read: {error}.") from error
-        self._connection.answered()
-        return completion_of(_json_object(raw.http_response, self._url), retries=raw.retries_taken)
+        # A surrogate that a title may hold has no UTF-8; as an escape it has a JSON.
+        data = json.dumps(body, ensure_ascii=False).encode("utf-8", "backslashreplace")
+        for retries in count():
+            last = retries >= self._max_retries
+            answer: Answer | None = None
+            try:
+                answer = self._pool.post("/chat/completions", data)
+            except (OSError, http.client.HTTPException) as error:
+                if last:
+                    raise self._connection_error(error) from error
+            else:
+                completion = self._completion(answer, str(body["model"]), retries, last=last)
+                if completion is not None:
+                    return completion
+            time.sleep(pause_seconds(retries, answer.headers if answer else None))
+        raise AssertionError  # the count has no end
 
-    def _status_error(self, error: Any, model: str) -> ProviderError | RequestError:
-        said = f"{self._url} answered {error.status_code}: {error.message}"
-        if error.status_code in (401, 403):
+    def _completion(self, answer: Answer, model: str, retries: int, *, last: bool) -> ChatCompletion | None:
+        """Return the reply; None where the request should be sent again."""
+        if answer.status != 200 and not last and may_pass(answer.status, answer.headers):
+            return None
+        self._connection.answered()
+        if answer.status != 200:
+            raise self._status_error(answer, model)
+        try:
+            return completion_of(self._json_object(answer), retries=retries)
+        except _NoJSONError as error:
+            if last:
+                raise RequestError(str(error)) from error
+            return None
+
+    def _json_object(self, answer: Answer) -> dict[str, Any]:
+        text = self._text(answer)
+        try:
+            content = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            said = f"{self._url} answered something that is not JSON: {text[:_SHOWN_CHARACTERS]!r}."
+            raise _NoJSONError(said) from error
+        if not isinstance(content, dict):
+            said = f"{self._url} answered JSON that is not an object: {str(content)[:_SHOWN_CHARACTERS]}."
+            raise RequestError(said)
+        return content
+
+    def _status_error(self, answer: Answer, model: str) -> ProviderError | RequestError:
+        code, message = _told(self._text(answer))
+        said = f"{self._url} answered {answer.status}: {message}"
+        if answer.status in (401, 403):
             return ProviderError(f"{said}. Put a valid key into the environment variable {KEY_VARIABLES[0]}.")
-        if error.status_code == 404:
+        if answer.status == 404:
             return ProviderError(f"{said}. Check the model name {model!r} and the base URL.")
-        if error.code in _HOPELESS_CODES:
+        if code in _HOPELESS_CODES:
             return ProviderError(f"{said}.")
         return RequestError(f"{said}.")
 
-    @property
-    def _url(self) -> str:
-        return str(self._client.base_url)
+    def _connection_error(self, error: Exception) -> ProviderError | RequestError:
+        if isinstance(error, TimeoutError):
+            what = f"the request to {self._url} timed out"
+            return self._connection.failed(what, "A slow model needs a larger llm.timeout_seconds.")
+        return self._connection.failed(f"no answer from {self._url}: {error or type(error).__name__}")
+
+    def _text(self, answer: Answer) -> str:
+        text = answer.body.decode("utf-8", "replace")
+        return text if self._key == _NO_KEY else text.replace(self._key, "[key]")
+
+
+class _NoJSONError(ValueError):
+    """The answer was cut off, or a gateway's page: it may pass."""
 
 
 class _Connection:
@@ -136,11 +181,20 @@ class _Connection:
             return RequestError(f"{what}, after all retries.")
 
 
-def _check_url(base_url: str | None) -> None:
-    variable = os.environ.get("OPENAI_BASE_URL")  # the SDK reads it where no URL is given
+def checked_url(base_url: str | None) -> str:
+    """Return the endpoint: the given one, else OPENAI_BASE_URL of the environment, else OpenAI's own.
+
+    Raises:
+        ConfigError: it is no http or https URL, or holds credentials; the message does not show these.
+    """
+    variable = os.environ.get("OPENAI_BASE_URL")
     name, url = ("llm.base_url", base_url) if base_url is not None else ("OPENAI_BASE_URL", variable)
     if url is None:
-        return
+        return OPENAI_URL
+    try:
+        without_credentials(url)
+    except ValueError as error:
+        raise ConfigError(f"{name}: {error}.") from None
     try:
         parts = urlsplit(url)
         valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -151,17 +205,17 @@ def _check_url(base_url: str | None) -> None:
             f"{name} is {url!r}, which is no http or https URL. Give the endpoint with its port and version, "
             "for example http://127.0.0.1:11434/v1."
         )
+    return url
+
+
+def _told(text: str) -> tuple[str | None, str]:
+    """Return the code and the message of an error's body."""
+    try:
+        error = json.loads(text)["error"]
+        return error.get("code"), str(error["message"])[:_SHOWN_CHARACTERS]
+    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
+        return None, text[:_SHOWN_CHARACTERS]
 
 
 def _api_key() -> str:
     return next((value for name in KEY_VARIABLES if (value := os.environ.get(name))), _NO_KEY)
-
-
-def _json_object(response: Any, url: str) -> dict[str, Any]:
-    try:
-        answer = response.json()
-    except ValueError as error:
-        raise RequestError(f"{url} answered something that is not JSON: {response.text[:200]!r}.") from error
-    if not isinstance(answer, dict):
-        raise RequestError(f"{url} answered JSON that is not an object: {str(answer)[:200]}.")
-    return answer

@@ -34,6 +34,7 @@ Role = Literal["system", "user", "assistant"]
 MAX_FIELD_CHARACTERS = 1200
 _HEAD = re.compile(r"\A\+\+\+\n(.*?)\n\+\+\+\n", re.DOTALL)
 _TURN = re.compile(r"^=== (system|user|assistant) ===$", re.MULTILINE)
+_TEMPLATE = re.compile(r"\{[{%#]")
 _FOLDED = str.maketrans({"<": "‹", ">": "›", "[": "(", "]": ")", "`": "'"})
 _INVISIBLE = frozenset({"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"})
 
@@ -128,6 +129,10 @@ class PromptTemplate:
             raise UnknownChoiceError("prompt", name, names)
         return cls(folder.joinpath(f"{name}.md").read_text(encoding="utf-8"), name)
 
+    def __reduce__(self) -> tuple[type[PromptTemplate], tuple[str, str]]:
+        """Let a template travel to a worker process as its text."""
+        return PromptTemplate, (self._text, self.name)
+
     @property
     def fingerprint(self) -> str:
         """sha256 of the text and of the reply's schema, 16 hex digits: the version of the prompt."""
@@ -141,7 +146,10 @@ class PromptTemplate:
             ConfigError: the template names a field that is not given.
         """
         try:
-            return [Message(role, template.render(**fields).strip()) for role, template in self._turns]
+            return [
+                turn if isinstance(turn, Message) else Message(turn[0], turn[1].render(**fields).strip())
+                for turn in self._turns
+            ]
         except jinja2.UndefinedError as error:
             raise ConfigError(f"the prompt {self.name!r} cannot be filled in: {error}.") from None
 
@@ -202,7 +210,8 @@ def clean(value: object) -> object:
     if not isinstance(value, str):
         return value
     text = html.unescape(value)
-    text = "".join(" " if unicodedata.category(character) in _INVISIBLE else character for character in text)
+    if not text.isprintable():  # what is printable has none of these categories; most titles are
+        text = "".join(" " if unicodedata.category(c) in _INVISIBLE else c for c in text)
     text = unicodedata.normalize("NFC", " ".join(text.split())).translate(_FOLDED)
     return shortened(text, MAX_FIELD_CHARACTERS)
 
@@ -225,10 +234,14 @@ def _chosen(name: str, choices: Sequence[str]) -> str:
     raise ReplyError(f"the name {name[:80]!r} is none of the candidates.")
 
 
-def _turns(body: str) -> list[tuple[Role, jinja2.Template]]:
+def _turns(body: str) -> list[Message | tuple[Role, jinja2.Template]]:
+    """Return the turns; one without a field is a message already."""
     environment = jinja2.Environment(  # noqa: S701 - prompts are no HTML; `clean` guards every value
         undefined=jinja2.StrictUndefined, finalize=clean, trim_blocks=True, lstrip_blocks=True
     )
     parts = _TURN.split(body)
     roles = cast(list[Role], parts[1::2])
-    return [(role, environment.from_string(text)) for role, text in zip(roles, parts[2::2], strict=True)]
+    return [
+        (role, environment.from_string(text)) if _TEMPLATE.search(text) else Message(role, text.strip())
+        for role, text in zip(roles, parts[2::2], strict=True)
+    ]

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from hnlmrec.config import Config, runtime
+from hnlmrec.config import Config, Endpoint, runtime
 from hnlmrec.errors import ConfigError, lookup
 from hnlmrec.llm.client import ChatClient, CompletionConfig
 from hnlmrec.llm.embedded import EmbeddedChatClient
@@ -40,7 +40,7 @@ class LLMConfig(Config):
     """Seed of the provider's sampling, where it has one."""
     max_tokens: int = Field(256, ge=1)
     """Upper bound of a reply's tokens; a reply that reaches it counts as failed."""
-    base_url: str | None = runtime(None)
+    base_url: Endpoint | None = runtime(None)
     """The endpoint, with its version, for example http://127.0.0.1:11434/v1; None for OpenAI's own."""
     concurrency: int = runtime(8, ge=1)
     """How many requests are in flight at once. Embedded: each slot reads the prompts' fixed part for itself."""
