@@ -26,7 +26,7 @@ _GIB = 2**30
 _MEMORY_NEEDED = 4 * _GIB
 _DISK_NEEDED = 2 * _GIB
 _ENDPOINT_SECONDS = 5.0
-_EXTRAS = ("llm", "embedded", "text", "finetune", "report", "tracking")
+_EXTRAS = ("llm", "embedded", "text", "finetune", "report", "tracking", "ray")
 
 
 @dataclass(frozen=True)

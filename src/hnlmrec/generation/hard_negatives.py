@@ -21,6 +21,7 @@ from hnlmrec.generation.grounding import OUTCOMES, Encode, NameMatcher, Outcome,
 from hnlmrec.generation.negative_config import HardNegativesConfig
 from hnlmrec.generation.negative_tasks import Source, negative_tasks
 from hnlmrec.generation.plan import CallPlan, Prices, plan_rows
+from hnlmrec.generation.ray_rows import RowEngine
 from hnlmrec.generation.row_file import join_files
 from hnlmrec.generation.rows import Progress, RowSummary, run_rows
 from hnlmrec.generation.shortlists import CandidateScores, Scores
@@ -61,6 +62,7 @@ def generate_hard_negatives(
     item_vectors: Scores | None = None,
     scores: CandidateScores | None = None,
     concurrency: int = 8,
+    engine: RowEngine | None = None,
     progress: Progress | None = None,
 ) -> HardNegativesSummary:
     """Write hard_negatives.jsonl, failures.jsonl and grounding.json into `out`; goes on where a kill stopped it.
@@ -81,6 +83,7 @@ def generate_hard_negatives(
         item_vectors: float32 [n_items, d], for the shortlist "text_neighbours".
         scores: for the shortlist "scores".
         concurrency: number of requests in flight.
+        engine: see `run_rows`.
         progress: called as (rows done, of all).
 
     Raises:
@@ -102,6 +105,7 @@ def generate_hard_negatives(
             out=generated,
             failures=out / f"failures.{rank}.jsonl",
             concurrency=concurrency,
+            engine=engine,
             progress=progress,
             already_done=summary.rows,
         )

@@ -22,6 +22,7 @@ from hnlmrec.generation.call_counts import remove_counts
 from hnlmrec.generation.catalogue import TextCatalogue
 from hnlmrec.generation.plan import CallPlan, Prices, plan_rows
 from hnlmrec.generation.profiles import draw_history, shown_item
+from hnlmrec.generation.ray_rows import RowEngine
 from hnlmrec.generation.rows import Progress, RowSummary, RowTask, run_rows
 from hnlmrec.generation.shortlists import (
     CandidateScores,
@@ -82,6 +83,7 @@ def generate_preferences(
     item_vectors: Scores | None = None,
     scores: CandidateScores | None = None,
     concurrency: int = 8,
+    engine: RowEngine | None = None,
     progress: Progress | None = None,
 ) -> RowSummary:
     """Write preferences.jsonl (user_id, liked, disliked: names) and failures.jsonl; resumes after a kill.
@@ -98,6 +100,7 @@ def generate_preferences(
         item_vectors: float32 [n_items, d], for the shortlist "text_neighbours".
         scores: for the shortlist "scores".
         concurrency: number of requests in flight.
+        engine: see `run_rows`.
         progress: called as (rows done, of all).
 
     Raises:
@@ -112,6 +115,7 @@ def generate_preferences(
         out=out / FILE,
         failures=out / "failures.jsonl",
         concurrency=concurrency,
+        engine=engine,
         progress=progress,
     )
     remove_counts([out / FILE])

@@ -20,6 +20,7 @@ from hnlmrec.config import Config
 from hnlmrec.generation.call_counts import remove_counts
 from hnlmrec.generation.catalogue import TextCatalogue
 from hnlmrec.generation.plan import CallPlan, Prices, plan_rows
+from hnlmrec.generation.ray_rows import RowEngine
 from hnlmrec.generation.row_file import join_files
 from hnlmrec.generation.rows import Progress, RowSummary, RowTask, run_rows
 from hnlmrec.llm.cache import CachedChatClient
@@ -80,6 +81,7 @@ def generate_profiles(
     streams: RandomStreams,
     out: Path,
     concurrency: int = 8,
+    engine: RowEngine | None = None,
     progress: Progress | None = None,
 ) -> RowSummary:
     """Write item_profiles.jsonl, user_profiles.jsonl and failures.jsonl; goes on where a kill stopped it.
@@ -92,6 +94,7 @@ def generate_profiles(
         streams: "histories" draws the items that a user's prompt shows.
         out: the folder.
         concurrency: number of requests in flight.
+        engine: see `run_rows`.
         progress: called as (profiles done, of all).
 
     Returns:
@@ -110,6 +113,7 @@ def generate_profiles(
             out=out / f"{kind}_profiles.jsonl",
             failures=out / f"failures.{kind}.jsonl",
             concurrency=concurrency,
+            engine=engine,
             progress=progress,
             already_done=summary.rows,
         )

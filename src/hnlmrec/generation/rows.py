@@ -19,6 +19,7 @@ from typing import Any
 from hnlmrec.errors import ProviderError
 from hnlmrec.generation.asking import Asker, Attempt
 from hnlmrec.generation.call_counts import CallCounts, counts_path
+from hnlmrec.generation.ray_rows import RowEngine
 from hnlmrec.generation.row_file import Key, RowFile
 from hnlmrec.generation.row_task import RowSummary, RowTask
 from hnlmrec.llm.cache import CachedChatClient
@@ -43,6 +44,7 @@ def run_rows(
     out: Path,
     failures: Path,
     concurrency: int = 8,
+    engine: RowEngine | None = None,
     progress: Progress | None = None,
     already_done: int = 0,
 ) -> RowSummary:
@@ -60,6 +62,7 @@ def run_rows(
         out: JSON lines of the rows that are done; read back if it is there.
         failures: JSON lines {key fields, "error", "message", "reply"} of this run's failures.
         concurrency: number of requests in flight.
+        engine: does the rows elsewhere; None for threads of this process. The rows are the same.
         progress: called in this thread.
         already_done: rows of an earlier part of the same work, for `progress`; there, some row was made.
 
@@ -78,7 +81,11 @@ def run_rows(
         stack.callback(book.write_counts)  # also when the run is interrupted
         stopping = threading.Event()
         asker = Asker(template, client, completion, stopping)
-        _work(asker, book, book.unfinished(tasks), stopping, concurrency=concurrency)
+        if engine is None:
+            _work(asker, book, book.unfinished(tasks), stopping, concurrency=concurrency)
+        else:
+            for attempt in engine.attempts(asker, book.unfinished(tasks)):
+                book.record([attempt])
         book.close()
         book.check_any_made(failures)
         return book.summary

@@ -157,7 +157,7 @@ class _Builder:
         inputs = {"prepare": self.prepare()}
         if self.writes_profiles:
             inputs["profiles"] = self.profiles()
-        stage = EncodeTextsStage(EncodeConfig(encoder=self.config.encoder), self.progress)
+        stage = EncodeTextsStage(EncodeConfig(encoder=self.config.encoder), self.progress, self.session.workers)
         return self.add("encode/texts", stage, inputs)
 
     def text_negatives(self) -> str:
@@ -169,7 +169,8 @@ class _Builder:
         )
         stage = HardNegativesStage(stage_config, self.session, self.progress)
         generated = self.add("hard_negatives", stage, inputs)
-        encode = EncodeNegativesStage(EncodeConfig(encoder=config.encoder), config.hard_negatives, self.progress)
+        encoding = EncodeConfig(encoder=config.encoder)
+        encode = EncodeNegativesStage(encoding, config.hard_negatives, self.progress, self.session.workers)
         return self.add("encode/hard_negatives", encode, {**inputs, "generated": generated})
 
     def held_out(self, part: str, fraction: float, source: str) -> str:

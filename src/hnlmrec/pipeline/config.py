@@ -85,6 +85,18 @@ class RuntimeConfig(Config):
     """Folder in which a run's results are gathered, under its name."""
     threads: int | None = runtime(None, ge=1)
     """CPU threads of torch and numba; None for all cores."""
+    engine: Literal["local", "ray"] = runtime("local")
+    """Where texts are written and encoded: in this process, or by the workers of a Ray cluster (extra [ray])."""
+    ray_address: str | None = runtime(None)
+    """Address of the cluster: "auto", "host:6379" or "ray://host:10001"; None starts one on this machine."""
+    ray_workers: int = runtime(2, ge=1)
+    """Worker processes; each has `llm.concurrency` requests in flight, or a copy of the text encoder."""
+    ray_cpus_per_worker: float = runtime(1.0, ge=0)
+    """CPU cores that Ray sets aside for each worker."""
+    ray_gpus_per_worker: float = runtime(0.0, ge=0)
+    """GPUs, likewise."""
+    ray_vllm: bool = runtime(False)
+    """Each worker starts a vLLM server of `llm.model` on its GPUs and asks that, in place of `llm.base_url`."""
 
 
 class RunConfig(Config):

@@ -105,6 +105,7 @@ class PreferencesStage(Stage[PreferencesStageConfig]):
                 item_vectors=_item_vectors(inputs["texts"], dataset) if "texts" in inputs else None,
                 scores=_scores(inputs["candidates"], dataset) if "candidates" in inputs else None,
                 concurrency=self.config.llm.concurrency,
+                engine=self.session.engine,
                 progress=advance,
             )
         rows = read_preferences(out, catalogue)

@@ -146,7 +146,7 @@ def plan_run(config: RunConfig, store: ArtifactStore | None = None) -> dict[str,
 @contextmanager
 def _session(config: RunConfig, store: ArtifactStore) -> Iterator[LLMSession]:
     _use_threads(config.runtime.threads)
-    with LLMSession(config.llm, store.root / "llm_cache.sqlite") as session:
+    with LLMSession(config.llm, store.root / "llm_cache.sqlite", config.runtime) as session:
         yield session
 
 

@@ -1,15 +1,24 @@
-"""One chat client for all stages of a run, opened by the first that needs it."""
+"""What the stages of a run share: one chat client, opened by the first that needs it, and where work is done."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import sys
+from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hnlmrec.artifacts import sha256_of
 from hnlmrec.assets import ASSETS, asset_fingerprint, fetch
 from hnlmrec.errors import MissingFileError
+from hnlmrec.generation.ray_rows import AbsentChatClient, RowEngine
 from hnlmrec.llm.cache import CachedChatClient
+from hnlmrec.llm.client import ChatClient
 from hnlmrec.llm.providers import LLMConfig, open_client
+from hnlmrec.pipeline.engine import ray_rows, ray_workers
+from hnlmrec.ray_workers import disconnect
+
+if TYPE_CHECKING:
+    from hnlmrec.pipeline.config import RuntimeConfig
 
 
 class LLMSession:
@@ -18,15 +27,26 @@ class LLMSession:
     Args:
         config: the run's section `llm`.
         cache: SQLite file of the replies.
+        runtime: the run's section `runtime`; None does all work in this process.
+
+    Attributes:
+        workers: of a Ray cluster; None where the work is done in this process.
     """
 
-    def __init__(self, config: LLMConfig, cache: Path) -> None:
+    def __init__(self, config: LLMConfig, cache: Path, runtime: RuntimeConfig | None = None) -> None:
         self.config = config
+        self.workers = None if runtime is None else ray_workers(runtime)
+        self.engine: RowEngine | None = None
+        if runtime is not None and self.workers is not None:
+            self.engine = ray_rows(self.workers, config, vllm=runtime.ray_vllm)
         self._cache = cache
         self._stack = ExitStack()
         self._client: CachedChatClient | None = None
 
     def __enter__(self) -> LLMSession:
+        if self.workers is not None:
+            self._stack.enter_context(redirect_stdout(sys.stderr))  # Ray tells of dead workers on stdout
+            self._stack.callback(disconnect)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -34,13 +54,17 @@ class LLMSession:
 
     @property
     def client(self) -> CachedChatClient:
-        """The client; loading an embedded model takes a second or two."""
+        """The client; loading an embedded model takes a second or two. With an engine, the cache alone."""
         if self._client is None:
-            model_path = gguf_path(self.config.model) if self.config.provider == "embedded" else None
-            client = open_client(self.config, model_path=model_path)
-            self._client = CachedChatClient(client, self._cache)
+            self._client = CachedChatClient(self._open(), self._cache)
             self._stack.callback(self._client.close)
         return self._client
+
+    def _open(self) -> ChatClient:
+        if self.engine is not None:
+            return AbsentChatClient()
+        model_path = gguf_path(self.config.model) if self.config.provider == "embedded" else None
+        return open_client(self.config, model_path=model_path)
 
 
 def model_content(config: LLMConfig) -> dict[str, str]:

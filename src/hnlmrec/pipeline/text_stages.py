@@ -15,13 +15,16 @@ from hnlmrec.data.embeddings import EmbeddingTable, HardNegativeTable, numbers_o
 from hnlmrec.data.interactions import InteractionDataset
 from hnlmrec.data.preparation import PreparationConfig, prepare_source, source_fingerprint
 from hnlmrec.encoders import EncoderConfig, TextEncoder, encode_to_file, join_fields, open_encoder
+from hnlmrec.encoders.ray_encoder import CHUNK, RayEncoder
 from hnlmrec.errors import DataError
 from hnlmrec.generation.catalogue import TextCatalogue
 from hnlmrec.generation.hard_negatives import HardNegativesConfig, generate_hard_negatives, read_hard_negatives
 from hnlmrec.generation.profiles import KINDS, Kind, ProfilesConfig, generate_profiles, read_profiles
 from hnlmrec.llm.providers import LLMConfig
+from hnlmrec.pipeline.engine import stage_encoder
 from hnlmrec.pipeline.graph import Stage, StageSummary
 from hnlmrec.pipeline.session import LLMSession, model_content
+from hnlmrec.ray_workers import RayWorkers
 from hnlmrec.rng import RandomStreams
 
 
@@ -91,6 +94,7 @@ class ProfilesStage(Stage[ProfilesStageConfig]):
                 streams=RandomStreams(self.config.seed),
                 out=out,
                 concurrency=self.config.llm.concurrency,
+                engine=self.session.engine,
                 progress=advance,
             )
         return StageSummary(summary.counts())
@@ -107,8 +111,10 @@ class EncodeTextsStage(Stage[EncodeConfig]):
 
     name = "encode"
 
-    def __init__(self, config: EncodeConfig, progress: ProgressReporter) -> None:
-        self.config, self.progress = config, progress
+    def __init__(
+        self, config: EncodeConfig, progress: ProgressReporter, workers: RayWorkers | None = None
+    ) -> None:
+        self.config, self.progress, self.workers = config, progress, workers
 
     def external_inputs(self) -> dict[str, str]:
         """Return the part of the stage, and the encoder's fingerprint."""
@@ -117,7 +123,7 @@ class EncodeTextsStage(Stage[EncodeConfig]):
     def run(self, inputs: Mapping[str, Path], out: Path) -> StageSummary:
         """Write the embedding tables "items" and "users"."""
         require_texts(inputs["prepare"])
-        encoder = open_encoder(self.config.encoder)
+        encoder = stage_encoder(self.config.encoder, self.workers)
         counts: dict[str, int] = {}
         for kind in KINDS:
             ids, texts = item_or_user_texts(inputs, kind, self.config.encoder)
@@ -168,6 +174,7 @@ class HardNegativesStage(Stage[HardNegativesStageConfig]):
                 streams=RandomStreams(self.config.seed),
                 out=out,
                 concurrency=self.config.llm.concurrency,
+                engine=self.session.engine,
                 progress=advance,
             )
         return StageSummary({**summary.rows.counts(), "grounding": dict(summary.outcomes)})
@@ -183,9 +190,13 @@ class EncodeNegativesStage(Stage[EncodeConfig]):
     name = "encode"
 
     def __init__(
-        self, config: EncodeConfig, hard_negatives: HardNegativesConfig, progress: ProgressReporter
+        self,
+        config: EncodeConfig,
+        hard_negatives: HardNegativesConfig,
+        progress: ProgressReporter,
+        workers: RayWorkers | None = None,
     ) -> None:
-        self.config, self.hard_negatives, self.progress = config, hard_negatives, progress
+        self.config, self.hard_negatives, self.progress, self.workers = config, hard_negatives, progress, workers
 
     def external_inputs(self) -> dict[str, str]:
         """Return the part of the stage, the encoder's fingerprint, and which outcomes are kept."""
@@ -199,7 +210,7 @@ class EncodeNegativesStage(Stage[EncodeConfig]):
         ids, texts = item_or_user_texts(inputs, "item", self.config.encoder)
         item_texts = dict(zip(ids, texts, strict=True))
         with self.progress.task(f"encode {len(kept)} hard negatives") as advance:
-            vectors = open_encoder(self.config.encoder).encode(
+            vectors = stage_encoder(self.config.encoder, self.workers).encode(
                 [item_texts.get(row["item_id"]) or row["name"] for row in kept],
                 batch_size=self.config.encoder.batch_size,
                 progress=advance,
@@ -250,4 +261,5 @@ def item_or_user_texts(
 
 
 def _encode(encoder: TextEncoder, texts: Sequence[str], path: Path, config: EncoderConfig, advance: Any) -> None:
-    encode_to_file(encoder, texts, path, batch_size=config.batch_size, progress=advance)
+    chunk = encoder.chunk_size if isinstance(encoder, RayEncoder) else CHUNK
+    encode_to_file(encoder, texts, path, batch_size=config.batch_size, chunk_size=chunk, progress=advance)

@@ -123,5 +123,5 @@ def cell_nodes(config: RunConfig, target: str, session: LLMSession, progress: Pr
 
 def run_job(config: RunConfig, label: str, store: ArtifactStore, progress: ProgressReporter) -> None:
     """Make the artefact of a node, whose inputs are there."""
-    with LLMSession(config.llm, store.root / "llm_cache.sqlite") as session:
+    with LLMSession(config.llm, store.root / "llm_cache.sqlite", config.runtime) as session:
         run_graph(cell_nodes(config, label, session, progress), store)
