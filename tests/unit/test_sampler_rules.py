@@ -253,6 +253,6 @@ def test_memories_are_renewed_once_an_epoch_towards_high_scores(name: str) -> No
 
 
 def test_layers_are_pooled_as_the_model_pools_them() -> None:
-    layers = [torch.ones(2, 3), 3 * torch.ones(2, 3)]
+    layers = torch.stack([torch.ones(2, 3), 3 * torch.ones(2, 3)])
     torch.testing.assert_close(pool(layers, 3), 2 * torch.ones(2, 3))
     assert pool(layers, 6).shape == (2, 6)

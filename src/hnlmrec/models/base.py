@@ -32,12 +32,16 @@ class Embeddings:
         user_layers: layer outputs 0 … L, each [n_users, d], where the model has layers (samplers that mix layer
             by layer, as MixGCF does, read them); () where it has none.
         item_layers: likewise, each [n_items, d].
+        ego: (users, items), the layer-0 tables that the others come from; None for the model's parameters.
+        row_gradients: whether the tables, those of `ego` included, take gradients of single rows; see `take`.
     """
 
     users: Tensor
     items: Tensor
     user_layers: tuple[Tensor, ...] = ()
     item_layers: tuple[Tensor, ...] = ()
+    ego: tuple[Tensor, Tensor] | None = None
+    row_gradients: bool = False
 
     def detach(self) -> Embeddings:
         """Return the same values, cut off from the graph."""
@@ -47,6 +51,10 @@ class Embeddings:
             tuple(layer.detach() for layer in self.user_layers),
             tuple(layer.detach() for layer in self.item_layers),
         )
+
+    def take(self, table: Tensor, rows: Tensor) -> Tensor:
+        """Return rows of one of these tables, in the way that costs its gradient least."""
+        return take(table, rows, row_gradients=self.row_gradients)
 
 
 @dataclass(frozen=True)
@@ -155,11 +163,12 @@ class CFModel(TrainableModel):
 
     def take(self, embeddings: Embeddings, users: Tensor, items: Tensor) -> Rows:
         """Pick the vectors of some users [B] and items [M] (int64) out of what `propagate` gave."""
+        ego_users, ego_items = embeddings.ego or (self.user_embedding, self.item_embedding)
         return Rows(
-            take(embeddings.users, users),
-            take(embeddings.items, items),
-            take(self.user_embedding, users),
-            take(self.item_embedding, items),
+            embeddings.take(embeddings.users, users),
+            embeddings.take(embeddings.items, items),
+            embeddings.take(ego_users, users),
+            embeddings.take(ego_items, items),
         )
 
     def ego_embeddings(self) -> Embeddings:
@@ -167,9 +176,16 @@ class CFModel(TrainableModel):
         return Embeddings(self.user_embedding, self.item_embedding)
 
 
-def take(table: Tensor, rows: Tensor) -> Tensor:
-    """Return table[rows], with a backward pass that is fast and deterministic on every device."""
-    return functional.embedding(rows, table)
+def take(table: Tensor, rows: Tensor, *, row_gradients: bool = False) -> Tensor:
+    """Return table[rows], with a backward pass that is fast and deterministic on every device.
+
+    Args:
+        table: [n, d].
+        rows: int64, of any shape.
+        row_gradients: pass the gradient on as these rows alone, not as a whole table. Only for tables whose own
+            backward pass knows such gradients: never for parameters.
+    """
+    return functional.embedding(rows, table, sparse=row_gradients)
 
 
 def xavier_uniform(shape: tuple[int, int], generator: torch.Generator) -> Tensor:

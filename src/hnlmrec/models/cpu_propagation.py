@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
@@ -10,12 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from hnlmrec.models import kernels
-from hnlmrec.models.kernels import Flags, Floats, Ints
+from hnlmrec.models import kernels, row_kernels
+from hnlmrec.models.kernels import Floats, Ints
+from hnlmrec.models.row_kernels import Flags
 from hnlmrec.models.threads import Shares, in_threads, share
 
 _ROW_COST = 4  # what writing a row costs, in neighbours read
-_NOWHERE: Ints = np.zeros(0, dtype=np.int32)
+_EVERYWHERE: Ints = np.zeros(0, dtype=np.int32)  # in place of places: a table has a row for every node
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,23 @@ class _Neighbours:
 
     def __iter__(self) -> Any:
         return iter((self.starts, self.ends, self.columns))
+
+
+@dataclass(frozen=True)
+class CompactRows:
+    """A table that is zero but for some rows, scaled by D^-1/2, in blocks.
+
+    Attributes:
+        nodes: which rows are kept; int32, ascending, none twice.
+        blocks: [n_blocks, len(nodes) + 1, WIDTH]; the last row is zero and stands for all other nodes.
+        places: int32 [N], each node's row of `blocks`.
+        size: length d of a row; the blocks have zeros beyond it.
+    """
+
+    nodes: Ints
+    blocks: Floats
+    places: Ints
+    size: int
 
 
 class CpuPropagation:
@@ -82,13 +101,13 @@ class CpuPropagation:
     def full_of_sparse(self, users: Floats, items: Floats, layers: LayerSum) -> Floats:
         """Return the same as `full`, in less time where most rows are zero."""
         nonzero: Flags = np.empty(len(self._nodes), dtype=np.bool_)
-        in_threads(kernels.find_nonzero, self._shares(self._nodes, 1), users, items, nonzero)
+        in_threads(row_kernels.find_nonzero, self._shares(self._nodes, 1), users, items, nonzero)
         if 2 * np.count_nonzero(nonzero) > len(nonzero):
             return self.full(users, items, layers)
         nodes = np.flatnonzero(nonzero).astype(np.int32)
         inner = np.searchsorted(nodes, self.n_users)
         values = np.concatenate([users[nodes[:inner]], items[nodes[inner:] - self.n_users]])
-        result = self.spread(values, nodes, layers)
+        result = self.spread([self.compact(values, nodes)] * layers.n_layers, layers.layer_weight)
         result[nodes] += values.dtype.type(layers.own_weight) * values
         return result
 
@@ -97,63 +116,72 @@ class CpuPropagation:
         start, *spare = self._space(users.shape[1], users.dtype)
         inverse_root = self._scales(users.dtype)[1]
         in_threads(kernels.scale_rows, self._shares(self._nodes, len(start)), users, items, inverse_root, start)
-        y = self._inner_layers(start, _NOWHERE, self._neighbours, layers.n_layers, spare)
+        y = self._inner_layers(start, self._neighbours, [(start, _EVERYWHERE)] * (layers.n_layers - 1), spare)
         return self._last_layer(y, self._neighbours, nodes, (users, items), layers)
 
-    def spread(self, values: Floats, nodes: Ints, layers: LayerSum) -> Floats:
-        """Return layer_weight * (A e + … + A^n_layers e) at every node, [N, d].
+    def each_layer(self, users: Floats, items: Floats, layers: LayerSum) -> tuple[Floats, Floats]:
+        """Return (the sum at every node, [N, d]; layers 1 … L of which it is made, [n_layers, N, d])."""
+        start, *spare = self._space(users.shape[1], users.dtype)
+        inverse, inverse_root, root = self._scales(users.dtype)
+        shares = self._shares(self._nodes, len(start))
+        in_threads(kernels.scale_rows, shares, users, items, inverse_root, start)
+        y, tables = start, np.empty((layers.n_layers, len(self._nodes), users.shape[1]), dtype=users.dtype)
+        for layer, table in enumerate(tables[:-1]):
+            following = spare[layer % 2]
+            in_threads(kernels.next_layer, shares, *self._neighbours, inverse, root, y, following, table)
+            y = following
+        last = self._nodes, inverse_root, y, users, items, 0.0, 1.0, tables[-1]
+        in_threads(kernels.last_layer, shares, *self._neighbours, *last)
+        total, weights = np.empty_like(tables[0]), (layers.own_weight, layers.layer_weight)
+        in_threads(row_kernels.sum_layers, self._shares(self._nodes, 1), users, items, tables, *weights, total)
+        return total, tables
 
-        Args:
-            values: [len(nodes), d], the rows of e that are not zero.
-            nodes: where they are; ascending, none twice.
-            layers: the sum; its own_weight is left out.
-        """
-        if 2 * self.degrees[nodes].sum() > len(self.columns):  # then leaving rows out takes longer than it saves
-            return self._spread_densely(values, nodes, layers)
-        start, places = self._compact(values, nodes)
-        in_threads(
-            kernels.keep_neighbours,
-            self._shares(self._nodes, 1),
-            *self._neighbours,
-            places,
-            len(nodes),
-            *self._kept,
-        )
-        near = _Neighbours(self._neighbours.starts, self._kept[1], self._kept[0])
-        spare = self._space(values.shape[1], values.dtype)[1:]
-        y = self._inner_layers(start, places, near, layers.n_layers, spare)
-        last = near if layers.n_layers == 1 else self._neighbours
-        nothing = np.empty((0, values.shape[1]), dtype=values.dtype)
-        rest = LayerSum(layers.n_layers, 0.0, layers.layer_weight)
-        return self._last_layer(y, last, self._nodes, (nothing, nothing), rest)
-
-    def _compact(self, values: Floats, nodes: Ints) -> tuple[Floats, Ints]:
-        """Return (y_1 at `nodes` and a row of zeros, in blocks; where in it each node's row is, int32 [N])."""
+    def compact(self, values: Floats, nodes: Ints) -> CompactRows:
+        """Return the table whose rows at `nodes` (ascending, none twice) are `values` [len(nodes), d]."""
         n, size = values.shape
-        start = kernels.aligned_blocks(n + 1, size, values.dtype)
-        start[:, n] = 0  # the row of all other nodes
+        blocks = kernels.aligned_blocks(n + 1, size, values.dtype)
+        blocks[:, n] = 0
         scale, nothing = self._scales(values.dtype)[1][nodes], values[:0]
-        in_threads(kernels.scale_rows, self._shares(nodes, len(start)), values, nothing, scale, start)
+        in_threads(kernels.scale_rows, self._shares(nodes, len(blocks)), values, nothing, scale, blocks)
         places = np.full(len(self._nodes), n, dtype=np.int32)
         places[nodes] = np.arange(n, dtype=np.int32)
-        return start, places
+        return CompactRows(nodes, blocks, places, size)
 
-    def _spread_densely(self, values: Floats, nodes: Ints, layers: LayerSum) -> Floats:
-        both = np.zeros((len(self._nodes), values.shape[1]), dtype=values.dtype)
-        both[nodes] = values
-        rest = LayerSum(layers.n_layers, 0.0, layers.layer_weight)
-        return self.full(both[: self.n_users], both[self.n_users :], rest)
+    def spread(self, rows: Sequence[CompactRows], weight: float) -> Floats:
+        """Return weight * A (r_1 + A (r_2 + … A r_n)) at every node, [N, d], of rows = (r_1, …, r_n)."""
+        farthest = rows[-1]
+        space = self._space(farthest.size, farthest.blocks.dtype)
+        if 2 * self.degrees[farthest.nodes].sum() > len(self.columns):
+            start, near = space[0], self._neighbours  # leaving neighbours out would take longer than it saves
+            start[:] = 0
+            start[:, farthest.nodes] = farthest.blocks[:, :-1]
+        else:
+            start, near = farthest.blocks, self._neighbours_within(farthest)
+        initial = [(own.blocks, own.places) for own in reversed(rows[:-1])]
+        y = self._inner_layers(start, near, initial, space[1:])
+        last = near if len(rows) == 1 else self._neighbours
+        nothing = np.empty((0, farthest.size), dtype=start.dtype)
+        return self._last_layer(y, last, self._nodes, (nothing, nothing), LayerSum(1, 0.0, weight))
+
+    def _neighbours_within(self, rows: CompactRows) -> _Neighbours:
+        """Return of each node's neighbours those that are kept, by their places."""
+        columns, ends = self._kept
+        shares = self._shares(self._nodes, 1)
+        in_threads(kernels.keep_neighbours, shares, *self._neighbours, rows.places, len(rows.nodes), columns, ends)
+        return _Neighbours(self._neighbours.starts, ends, columns)
 
     def _inner_layers(
-        self, start: Floats, places: Ints, near: _Neighbours, n_layers: int, spare: list[Floats]
+        self, y: Floats, near: _Neighbours, initial: Sequence[tuple[Floats, Ints]], spare: list[Floats]
     ) -> Floats:
-        """Return y_n of y_1 = start, y_(k+1) = start + D^-1 B y_k; `near`: neighbours that y_1 has rows of."""
-        inverse = self._scales(start.dtype)[0]
-        y, shares = start, self._shares(self._nodes, len(start))
-        for layer in range(n_layers - 1):
-            neighbours = near if layer == 0 else self._neighbours
-            following = spare[layer % 2]
-            in_threads(kernels.add_layer, shares, *neighbours, inverse, y, start, places, following)
+        """Return y after y = y_0 + D^-1 B y, once for each (table y_0, each node's row of it).
+
+        `near`: each node's neighbours among the rows of the first y.
+        """
+        inverse = self._scales(y.dtype)[0]
+        shares = self._shares(self._nodes, len(y))
+        for layer, (table, places) in enumerate(initial):
+            neighbours, following = near if layer == 0 else self._neighbours, spare[layer % 2]
+            in_threads(kernels.add_layer, shares, *neighbours, inverse, y, table, places, following)
             y = following
         return y
 
@@ -177,10 +205,11 @@ class CpuPropagation:
         """Space for the neighbours that count, and where each row's end."""
         return np.zeros_like(self._neighbours.columns), np.zeros_like(self._neighbours.ends)
 
-    def _make_scales(self, dtype: np.dtype[Any]) -> tuple[Floats, Floats]:
+    def _make_scales(self, dtype: np.dtype[Any]) -> tuple[Floats, Floats, Floats]:
+        """Return D^-1, D^-1/2 and D^1/2; 0 for a node without neighbours."""
         degrees = self.degrees.astype(np.float64)
         inverse = np.divide(1.0, degrees, out=np.zeros_like(degrees), where=degrees > 0)
-        return inverse.astype(dtype), np.sqrt(inverse).astype(dtype)
+        return inverse.astype(dtype), np.sqrt(inverse).astype(dtype), np.sqrt(degrees).astype(dtype)
 
     def _make_space(self, size: int, dtype: np.dtype[Any]) -> list[Floats]:
         return [kernels.aligned_blocks(len(self._nodes), size, dtype) for _ in range(3)]

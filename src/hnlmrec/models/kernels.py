@@ -26,7 +26,6 @@ from numba.extending import intrinsic
 
 Floats = npt.NDArray[np.floating[Any]]
 Ints = npt.NDArray[np.int32]
-Flags = npt.NDArray[np.bool_]
 
 WIDTH = 32
 """Columns of a block. Of 8, 16, 32 and 64, 32 is the fastest or nearly so on small and large graphs alike."""
@@ -38,7 +37,7 @@ PADDING = AHEAD + _STEP
 # Not full fastmath: NaN and infinity must survive, so that a diverged run is seen.
 cgutils: Any = untyped_cgutils
 _FLAGS = ("contract", "nsz")
-_compiled = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=set(_FLAGS))
+compiled = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=set(_FLAGS))
 
 
 def _emit_set_row(
@@ -141,7 +140,7 @@ def aligned_blocks(n_rows: int, size: int, dtype: np.dtype[Any]) -> Floats:
     return blocks
 
 
-@_compiled
+@compiled
 def scale_rows(
     users: Floats, items: Floats, scale: Floats, out: Floats, block: int, first: int, last: int
 ) -> None:
@@ -160,27 +159,7 @@ def scale_rows(
                 target[k] = scale[row] * source[k]
 
 
-@_compiled
-def find_nonzero(
-    users: Floats,
-    items: Floats,
-    nonzero: Flags,
-    block: int,
-    first: int,
-    last: int,
-) -> None:
-    """Set nonzero [N] to whether a row of (users, items) has a value; the `block` does not matter."""
-    n_users = len(users)
-    for row in range(first, last):
-        source = users[row] if row < n_users else items[row - n_users]
-        nonzero[row] = False
-        for k in range(len(source)):
-            if source[k] != 0:
-                nonzero[row] = True
-                break
-
-
-@_compiled
+@compiled
 def keep_neighbours(
     starts: Ints,
     ends: Ints,
@@ -206,7 +185,7 @@ def keep_neighbours(
         kept_ends[row] = end
 
 
-@_compiled
+@compiled
 def add_layer(
     starts: Ints,
     ends: Ints,
@@ -232,7 +211,7 @@ def add_layer(
         _set_row(target, row, given, place, inverse_degrees[row], table, columns, start, end)
 
 
-@_compiled
+@compiled
 def last_layer(
     starts: Ints,
     ends: Ints,
@@ -275,10 +254,31 @@ def last_layer(
                 target[k] = total[0, k]
 
 
-@_compiled
-def add_rows(out: Floats, rows: npt.NDArray[np.int64], values: Floats) -> None:
-    """Add values [n, d] to out[rows]; a row may come more than once."""
-    for place in range(len(rows)):
-        row = rows[place]
-        for k in range(values.shape[1]):
-            out[row, k] += values[place, k]
+@compiled
+def next_layer(
+    starts: Ints,
+    ends: Ints,
+    columns: Ints,
+    inverse_degrees: Floats,
+    roots: Floats,
+    y: Floats,
+    out: Floats,
+    plain: Floats,
+    block: int,
+    first: int,
+    last: int,
+) -> None:
+    """Set a block of out to D^-1 B y, and its columns of plain [N, d] to D^1/2 times that."""
+    table, target, begin = y[block], out[block], block * WIDTH
+    width = min(WIDTH, plain.shape[1] - begin)
+    nothing = np.zeros((1, WIDTH), y.dtype)
+    for row in range(first, last):
+        start, end = np.int64(starts[row]), np.int64(ends[row])
+        _set_row(target, row, nothing, 0, inverse_degrees[row], table, columns, start, end)
+        copy = plain[row, begin:]
+        if width == WIDTH:  # a loop of constant length becomes vectors
+            for k in range(WIDTH):
+                copy[k] = roots[row] * target[row, k]
+        else:
+            for k in range(width):
+                copy[k] = roots[row] * target[row, k]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from hnlmrec.data.interactions import InteractionDataset
 from hnlmrec.models.base import CFModel, Embeddings, ModelConfig, Rows
+from hnlmrec.models.embedding import embed
 from hnlmrec.models.propagation import BipartiteGraph, LayerSum
 
 
@@ -42,30 +43,10 @@ class LightGCN(CFModel):
 
     def propagate(self, *, layers: bool = False) -> Embeddings:
         """Return the mean of the layers of all users and items; with `layers`, each layer too."""
-        if layers:
-            return mean_of_layers(self.graph, self.user_embedding, self.item_embedding, self.layer_sum.n_layers)
-        return Embeddings(*self.graph.propagate(self.user_embedding, self.item_embedding, self.layer_sum))
+        return embed(self.graph, self.user_embedding, self.item_embedding, self.layer_sum, each=layers)
 
     def rows(self, users: Tensor, items: Tensor) -> Rows:
         """Compute the last layer at those rows alone."""
         return Rows(
             *self.graph.propagate_at(self.user_embedding, self.item_embedding, self.layer_sum, users, items)
         )
-
-
-def mean_of_layers(graph: BipartiteGraph, users: Tensor, items: Tensor, n_layers: int) -> Embeddings:
-    """Return the mean of layers 0 … n_layers, and each of them, with gradient through each."""
-    user_layers, item_layers = [users], [items]
-    for _ in range(n_layers):
-        users, items = graph.hop(users, items)
-        user_layers.append(users)
-        item_layers.append(items)
-    return Embeddings(_mean(user_layers), _mean(item_layers), tuple(user_layers), tuple(item_layers))
-
-
-def _mean(layers: list[Tensor]) -> Tensor:
-    """Return the mean, in one table's space: a stack of all layers is large, and its gradient as well."""
-    total = layers[0].clone()
-    for layer in layers[1:]:
-        total += layer
-    return total.div_(len(layers))

@@ -8,7 +8,7 @@ has to be saved for the backward pass. On the CPU our own kernels do it, elsewhe
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from hnlmrec.data.interactions import Interactions
-from hnlmrec.models import kernels
+from hnlmrec.models import row_kernels
 from hnlmrec.models.base import take
 from hnlmrec.models.cpu_propagation import CpuPropagation, LayerSum, inverse_positions
 
@@ -102,13 +102,18 @@ class BipartiteGraph:
 
     def propagate_sparse(self, both: Tensor, layers: LayerSum) -> Tensor:
         """Compute the sum of layers [N, d] with torch's sparse product, without gradient."""
-        matrix = self.matrix(both.device, both.dtype)
         total = layers.own_weight * both
-        with torch.autocast(both.device.type, enabled=False):
-            for _ in range(layers.n_layers):
-                both = matrix @ both
-                total = total + layers.layer_weight * both
+        for layer in self.hops_sparse(both, layers.n_layers):
+            total += layers.layer_weight * layer
         return total
+
+    def hops_sparse(self, both: Tensor, n_layers: int) -> Iterator[Tensor]:
+        """Yield A e, A² e, … A^n_layers e, each [N, d], without gradient."""
+        matrix = self.matrix(both.device, both.dtype)
+        for _ in range(n_layers):
+            with torch.autocast(both.device.type, enabled=False):
+                both = matrix @ both
+            yield both
 
 
 def _numpy(tensor: Tensor) -> Any:
@@ -157,11 +162,12 @@ class _PropagateAt(Function):
         graph, nodes = ctx.graph, ctx.nodes
         gradient = _numpy(sums)
         values = np.zeros((len(nodes), gradient.shape[1]), dtype=gradient.dtype)
-        kernels.add_rows(values, ctx.places, gradient)
-        result = graph.cpu.spread(values, nodes, ctx.layers)
-        values *= values.dtype.type(ctx.layers.own_weight)
-        kernels.add_rows(values, ctx.places, _numpy(own))
-        kernels.add_rows(result, nodes, values)
+        row_kernels.add_rows(values, ctx.places, gradient)
+        rows, layers = graph.cpu.compact(values, nodes), ctx.layers
+        result = graph.cpu.spread([rows] * layers.n_layers, layers.layer_weight)
+        values *= values.dtype.type(layers.own_weight)
+        row_kernels.add_rows(values, ctx.places, _numpy(own))
+        row_kernels.add_rows(result, nodes, values)
         both = torch.from_numpy(result)
         return both[: graph.n_users], both[graph.n_users :], None, None, None, None
 

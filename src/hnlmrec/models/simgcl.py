@@ -7,6 +7,8 @@ part in the mean of the layers, as the paper says below equation 7. Departs from
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -51,22 +53,22 @@ class SimGCL(LightGCN):
 
     def propagate(self, *, layers: bool = False) -> Embeddings:
         """Return the mean of layers 1 … L; with `layers`, each of these too."""
-        return mean_embeddings(*self.run_layers(noisy=False)) if layers else super().propagate()
+        embeddings = super().propagate(layers=layers)
+        user_layers, item_layers = embeddings.user_layers[1:], embeddings.item_layers[1:]
+        return replace(embeddings, user_layers=user_layers, item_layers=item_layers)
 
     def auxiliary_loss(self, batch: Batch) -> Tensor:
         """Contrast two noisy propagations of the batch's users, and of its items."""
-        first, second = (mean_embeddings(*self.run_layers(noisy=True)) for _ in range(2))
+        first, second = (mean_embeddings(*self.run_noisy_layers()) for _ in range(2))
         return self.config.ssl_weight * contrast(first, second, batch, self.config.ssl_temperature)
 
-    def run_layers(self, *, noisy: bool) -> tuple[list[Tensor], list[Tensor]]:
-        """Return layers 1 … L of the users and of the items, with gradient, each with noise or without."""
+    def run_noisy_layers(self) -> tuple[list[Tensor], list[Tensor]]:
+        """Return layers 1 … L of the users and of the items, with gradient, each with noise."""
         users: Tensor = self.user_embedding
         items: Tensor = self.item_embedding
         user_layers, item_layers = [], []
         for _ in range(self.layer_sum.n_layers):
-            users, items = self.graph.hop(users, items)
-            if noisy:
-                users, items = self._disturb(users), self._disturb(items)
+            users, items = map(self._disturb, self.graph.hop(users, items))
             user_layers.append(users)
             item_layers.append(items)
         return user_layers, item_layers

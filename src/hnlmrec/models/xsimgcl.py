@@ -53,7 +53,7 @@ class XSimGCL(SimGCL):
         """Return the mean of layers 1 … L, noisy while training; with `layers`, each of these too."""
         if not self.training:
             return super().propagate(layers=layers)
-        self._latest = mean_embeddings(*self.run_layers(noisy=True))
+        self._latest = mean_embeddings(*self.run_noisy_layers())
         return self._latest
 
     def rows(self, users: Tensor, items: Tensor) -> Rows:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hnlmrec.data.interactions import InteractionDataset
-from hnlmrec.models.base import Embeddings
+from hnlmrec.models.base import Embeddings, take
 from hnlmrec.negative_sampling.base import Negatives, SamplerResources
 from hnlmrec.negative_sampling.candidates import CandidateConfig, CandidateSampler, choose
 from hnlmrec.negative_sampling.layers import own_layer_pairs, pool
@@ -77,12 +77,14 @@ class DENSSampler(CandidateSampler):
         """Choose K vectors for each pair: vectors [B, K, d], items int64 [B, K]."""
         candidates = self.draw(users, rng)
         layers = own_layer_pairs(embeddings)
-        chosen = [
-            self._choose(users, u.detach()[users], i.detach()[positives], i.detach(), candidates)
-            for u, i in layers
-        ]
-        vectors = [items[picks] for (_, items), picks in zip(layers, chosen, strict=True)]
-        return DENSNegatives(chosen[0], pool(vectors, embeddings.items.shape[1]), layer_items=tuple(chosen))
+        user = torch.stack([embeddings.take(table, users) for table, _ in layers])  # [L, B, d]
+        positive = torch.stack([embeddings.take(table, positives) for _, table in layers])
+        relevant = self.positive_gate(positive, user) * positive
+        tables = [table for _, table in layers]
+        picks = self._choose(users, user.detach(), relevant.detach(), tables, candidates)
+        negative = torch.stack([embeddings.take(*own) for own in zip(tables, picks, strict=True)])
+        vectors = pool(negative, embeddings.items.shape[1])
+        return DENSNegatives(picks[0], vectors, layer_items=picks, layer_vectors=(positive, relevant, negative))
 
     def auxiliary_loss(
         self, users: Tensor, positives: Tensor, negatives: Negatives, embeddings: Embeddings
@@ -91,44 +93,49 @@ class DENSSampler(CandidateSampler):
         if self.gamma == 0:
             return None
         assert isinstance(negatives, DENSNegatives)
-        layers = zip(own_layer_pairs(embeddings), negatives.layer_items, strict=True)
-        factors = [self._factors(u[users], i[positives], i[picks]) for (u, i), picks in layers]
-        user = embeddings.users[users][:, :, None]  # [B, d, 1]
+        user = embeddings.take(embeddings.users, users)[:, None]  # [B, 1, d]
         size = embeddings.items.shape[1]
         # Scores of the relevant and irrelevant factors, [B, 1] for the positive and [B, K] for the negatives.
         pos_in, pos_out, neg_in, neg_out = (
-            (pool(list(parts), size) @ user).squeeze(2) for parts in zip(*factors, strict=True)
+            (pool(part, size) * user).sum(dim=2) for part in self._factors(*negatives.layer_vectors)
         )
         orders = ((pos_out, pos_in), (neg_in, neg_out), (neg_in, pos_in), (pos_out, neg_out))
         terms = [functional.softplus(lower - higher).mean() for lower, higher in orders]
         return self.gamma / 4 * torch.stack(terms).sum()
 
     @torch.no_grad()
-    def _choose(self, users: Tensor, user: Tensor, positive: Tensor, items: Tensor, candidates: Tensor) -> Tensor:
-        """Return one layer's picks: [B], [B, d], [B, d], [n_items, d], int64 [B, K, n] -> int64 [B, K]."""
-        vectors = items[candidates]  # [B, K, n, d]
-        relevant = self.positive_gate(positive, user) * positive
-        gated = self.negative_gate(vectors, relevant[:, None, None]) * vectors
-        scores = (self.keep * vectors - gated) @ user[:, None, :, None]  # [B, K, n, 1]
-        return choose(candidates, self.guarded(users, candidates, scores.squeeze(3)).argmax(dim=2))
+    def _choose(
+        self, users: Tensor, user: Tensor, relevant: Tensor, tables: list[Tensor], candidates: Tensor
+    ) -> Tensor:
+        """Return each layer's picks: [B], [L, B, d] twice, L of [n_items, d], int64 [B, K, n] -> [L, B, K]."""
+        picks = []
+        for layer, table in enumerate(tables):
+            vectors = take(table, candidates)  # [B, K, n, d]
+            gate = self.negative_gate(vectors, relevant[layer, :, None, None])
+            vectors *= gate.neg_().add_(self.keep)  # keep e_j - r_j, in place since these tensors are large
+            scores = (vectors @ user[layer][:, None, :, None]).squeeze(3)  # [B, K, n]
+            picks.append(choose(candidates, self.guarded(users, candidates, scores).argmax(dim=2)))
+        return torch.stack(picks)
 
-    def _factors(self, user: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return relevant and irrelevant factors of the positive [B, 1, d] and of the negatives [B, K, d]."""
-        positive = positive[:, None]
-        pos_in = self.positive_gate(positive, user[:, None]) * positive
+    def _factors(self, positive: Tensor, relevant: Tensor, negative: Tensor) -> tuple[Tensor, ...]:
+        """Return relevant and irrelevant factors: positive's [L, B, 1, d] and the negatives' [L, B, K, d]."""
+        pos_in, positive = relevant[:, :, None], positive[:, :, None]
         neg_in = self.negative_gate(negative, pos_in) * negative
         return pos_in, positive - pos_in, neg_in, negative - neg_in
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DENSNegatives(Negatives):
     """Negatives that remember the choice of every layer, for the contrast.
 
     Attributes:
-        layer_items: int64 [B, K] for each layer.
+        layer_items: int64 [L, B, K].
+        layer_vectors: of the positives [L, B, d], their relevant factors [L, B, d], and of the negatives
+            [L, B, K, d], with gradient.
     """
 
-    layer_items: tuple[Tensor, ...] = ()
+    layer_items: Tensor
+    layer_vectors: tuple[Tensor, Tensor, Tensor]
 
 
 class _Gate(nn.Module):
@@ -149,5 +156,6 @@ class _Gate(nn.Module):
         )
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        own = functional.linear(x, self.own, self.own_bias)
-        return torch.sigmoid(own + functional.linear(context, self.context, self.context_bias))
+        gate = functional.linear(x, self.own)
+        gate += functional.linear(context, self.context, self.own_bias + self.context_bias)
+        return gate.sigmoid_()  # in place, since these are the largest tensors of a step

@@ -28,8 +28,8 @@ def own_layer_pairs(embeddings: Embeddings) -> list[tuple[Tensor, Tensor]]:
     return list(zip(embeddings.user_layers, embeddings.item_layers, strict=True))
 
 
-def pool(vectors: list[Tensor], size: int) -> Tensor:
-    """Make one vector of the layers' vectors [..., d]: their mean, or all in a row where that has this size."""
-    if len(vectors) * vectors[0].shape[-1] == size and len(vectors) > 1:
-        return torch.cat(vectors, dim=-1)
-    return torch.stack(vectors).mean(dim=0)
+def pool(vectors: Tensor, size: int) -> Tensor:
+    """Make one vector of the layers' vectors [L, …, d]: their mean, or all in a row where that has this size."""
+    if len(vectors) * vectors.shape[-1] == size and len(vectors) > 1:
+        return torch.cat(vectors.unbind(), dim=-1)
+    return vectors.mean(dim=0)

@@ -42,11 +42,14 @@ class MixGCFSampler(CandidateSampler):
         shape = (len(layers), *candidates.shape[:2], 1)
         shares = torch.rand(shape, generator=rng, device=users.device)  # [L, B, K, 1]
         chosen: list[Tensor] = []
-        mixes: list[Tensor] = []
-        for (user_table, item_table), share in zip(layers, shares, strict=True):
-            scores = self.scores(user_table.detach()[users], item_table, candidates)
+        vectors: list[Tensor] = []
+        for user_table, item_table in layers:
+            scores = self.scores(take(user_table.detach(), users), item_table, candidates)
             scores = self.guarded(users, candidates, scores)
             chosen.append(choose(candidates, scores.argmax(dim=2)))
-            both = take(item_table, torch.cat([positives[:, None], chosen[-1]], dim=1))  # [B, 1 + K, d]
-            mixes.append(share * both[:, :1] + (1 - share) * both[:, 1:])
+            vectors.append(embeddings.take(item_table, torch.cat([positives[:, None], chosen[-1]], dim=1)))
+        of_positives, of_chosen = torch.split(
+            torch.stack(vectors), [1, self.n_negatives], dim=2
+        )  # [L, B, 1 or K, d]
+        mixes = torch.lerp(of_chosen, of_positives, shares)
         return Negatives(chosen[0], pool(mixes, embeddings.items.shape[1]))

@@ -15,7 +15,7 @@ from hnlmrec.config import Config
 from hnlmrec.data.node_texts import NodeTexts
 from hnlmrec.data.preferences import PreferenceTable
 from hnlmrec.errors import ConfigError
-from hnlmrec.models.base import Batch, CFModel, Embeddings, Rows, TrainableModel, take
+from hnlmrec.models.base import Batch, CFModel, Embeddings, Rows, TrainableModel
 
 T = TypeVar("T")
 
@@ -120,10 +120,7 @@ class Enhancement(TrainableModel):
 
     def take(self, embeddings: Embeddings, users: Tensor, items: Tensor) -> Rows:
         """Pick rows out of what `propagate` gave in this step."""
-        own = self.backbone.user_embedding, self.backbone.item_embedding
-        ego = own if self._tables is None else self._tables
-        finals = take(embeddings.users, users), take(embeddings.items, items)
-        return Rows(*finals, take(ego[0], users), take(ego[1], items))
+        return self._call(self.backbone.take, embeddings, users, items)
 
     def ego_embeddings(self) -> Embeddings:
         """Return the backbone's own tables."""
