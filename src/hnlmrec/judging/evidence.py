@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hnlmrec.data.embeddings import EmbeddingTable, unit_rows
-from hnlmrec.data.interactions import InteractionDataset, Interactions, Numbers
+from hnlmrec.data.interactions import InteractionDataset, Numbers
 from hnlmrec.models.ease import EASEConfig, ease_weights
 from hnlmrec.models.ease_text import positive_cosines
 from hnlmrec.models.recommender import check_square_memory
@@ -35,14 +35,11 @@ class ItemItemEvidence(ABC):
     """The sum over the user's train items h of weight(h, j)."""
 
     name: str
-    _fitted: Interactions | None = None
 
     def fit(self, dataset: InteractionDataset) -> None:
         """Read the train split, and make the weights [n_items, n_items]."""
-        if self._fitted is not dataset.train:  # two judges may share an evidence, and some take minutes
-            self._train = dataset.train.to_scipy()
-            self._weights = self.weights(dataset)
-            self._fitted = dataset.train
+        self._train = dataset.train.to_scipy()
+        self._weights = self.weights(dataset)
 
     @abstractmethod
     def weights(self, dataset: InteractionDataset) -> Scores:

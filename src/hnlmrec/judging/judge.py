@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -96,14 +96,17 @@ class Judge:
     Args:
         config: see `JudgeConfig`.
         evidence: what is weighed; the first is the strongest.
-        label: its name in reports; the configuration's where none is given.
+        smaller: by name, judges of the first so many pieces of evidence that are fitted and measured on the same
+            pairs, so that a reader sees what the others add.
     """
 
-    def __init__(self, config: JudgeConfig, evidence: Sequence[Evidence], label: str = "") -> None:
-        self.config, self.evidence, self.label = config, tuple(evidence), label or config.name
+    def __init__(
+        self, config: JudgeConfig, evidence: Sequence[Evidence], smaller: Mapping[str, int] | None = None
+    ) -> None:
+        self.config, self.evidence, self.smaller = config, tuple(evidence), dict(smaller or {})
 
     def fit(self, inner: InteractionDataset, streams: RandomStreams) -> list[JudgeReport]:
-        """Learn the weights and the calibration; measure the judge and each single evidence.
+        """Learn the weights and the calibration; measure the judge, the smaller ones and each single evidence.
 
         Args:
             inner: its train split makes the evidence, its valid split holds the positives held out of train.
@@ -117,11 +120,14 @@ class Judge:
         self._scales = self._typical_sizes(users)
         sample = self._draw(inner, users, rng)
         fitted = rng.random(inner.n_users)[sample.users] < 0.5
-        features, outcomes = sample.features[fitted], sample.outcomes[fitted]
-        self.choice = ConditionalLogit.fit(features, outcomes, sample.unchosen[fitted], sample.users[fitted])
-        scores = self.choice.scores(sample.features)
-        self.calibration = IsotonicCalibration.fit(scores[fitted], outcomes, sample.importance[fitted])
-        return self._reports(sample, scores, ~fitted)
+        reports = []
+        for name, n_evidence in (self.smaller | {self.config.name: len(self.evidence)}).items():
+            self.choice, self.calibration = _fit(sample, fitted, 2 * n_evidence)
+            scores = self.choice.scores(sample.features[~fitted, : 2 * n_evidence])
+            reports.append(_report(name, sample, ~fitted, scores, self.calibration))
+        for n, source in enumerate(self.evidence):
+            reports.append(_report(f"{source.name} alone", sample, ~fitted, sample.features[~fitted, 2 * n]))
+        return reports
 
     def judge(self, dataset: InteractionDataset) -> JudgementTable:
         """Make the evidence anew from the whole train split, and list each user's likeliest unobserved items."""
@@ -186,22 +192,29 @@ class Judge:
             parts.append((features[rows, columns], outcomes, importance, unchosen, is_hard, chunk[rows]))
         return _Sample(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
-    def _reports(self, sample: _Sample, judged: Doubles, rows: npt.NDArray[np.bool_]) -> list[JudgeReport]:
-        outcomes, importance, is_hard = sample.outcomes[rows], sample.importance[rows], sample.is_hard[rows]
-        probabilities = self.calibration(judged[rows])
-        brier = brier_score(probabilities, outcomes, importance)
-        bins = calibration_bins(probabilities, outcomes, importance)
-        scores: dict[str, npt.NDArray[Any]] = {self.label: judged[rows]}
-        scores |= {f"{s.name} alone": sample.features[rows, 2 * n] for n, s in enumerate(self.evidence)}
-        return [
-            JudgeReport(
-                name,
-                area_under_curve(values, outcomes, importance),
-                area_under_curve(values[is_hard], outcomes[is_hard]),
-                *((brier, bins) if name == self.label else (None, [])),
-            )
-            for name, values in scores.items()
-        ]
+
+def _fit(
+    sample: _Sample, rows: npt.NDArray[np.bool_], n_features: int
+) -> tuple[ConditionalLogit, IsotonicCalibration]:
+    features, outcomes = sample.features[rows, :n_features], sample.outcomes[rows]
+    choice = ConditionalLogit.fit(features, outcomes, sample.unchosen[rows], sample.users[rows])
+    return choice, IsotonicCalibration.fit(choice.scores(features), outcomes, sample.importance[rows])
+
+
+def _report(
+    name: str,
+    sample: _Sample,
+    rows: npt.NDArray[np.bool_],
+    scores: npt.NDArray[Any],
+    calibration: IsotonicCalibration | None = None,
+) -> JudgeReport:
+    outcomes, importance, is_hard = sample.outcomes[rows], sample.importance[rows], sample.is_hard[rows]
+    areas = area_under_curve(scores, outcomes, importance), area_under_curve(scores[is_hard], outcomes[is_hard])
+    if calibration is None:
+        return JudgeReport(name, *areas, None, [])
+    probabilities = calibration(scores)
+    brier = brier_score(probabilities, outcomes, importance)
+    return JudgeReport(name, *areas, brier, calibration_bins(probabilities, outcomes, importance))
 
 
 def _hide_train(scores: Doubles, dataset: InteractionDataset, users: Numbers) -> None:

@@ -53,28 +53,25 @@ class JudgeStage(Stage[JudgeStageConfig]):
         config = self.config.judge
         dataset = InteractionDataset.load(inputs["prepare"])
         inner = InteractionDataset.load(inputs["inner"])
-        simple = _simple_evidence(config, inputs)
-        judges = [Judge(config, simple, "ease_text")]
-        if config.name == "llm":
-            behaviour, language = _dot_evidence("cf", inputs["pretrain"]), _dot_evidence("llm", inputs["vectors"])
-            judges.append(Judge(config, [*simple, behaviour], "llm without the LLM"))
-            judges.append(Judge(config, [*simple, behaviour, language]))
-        reports = {}
-        for judge in judges:
-            for report in judge.fit(inner, RandomStreams(self.config.seed)):
-                reports[report.name] = asdict(report)
-        table = judges[-1].judge(dataset)
+        judge = _judge(config, inputs)
+        reports = judge.fit(inner, RandomStreams(self.config.seed))
+        table = judge.judge(dataset)
         table.save(out, dataset)
-        write_json(out / "calibration.json", {"judges": list(reports.values()), "weights": judges[-1].weights()})
-        areas = {f"auc {name}": round(report["auc_uniform"], 4) for name, report in reports.items()}
-        hard = {f"hard auc {name}": round(report["auc_hard"], 4) for name, report in reports.items()}
+        judges = [asdict(report) for report in reports]
+        write_json(out / "calibration.json", {"judges": judges, "weights": judge.weights()})
+        areas = {f"auc {report.name}": round(report.auc_uniform, 4) for report in reports}
+        hard = {f"hard auc {report.name}": round(report.auc_hard, 4) for report in reports}
         return StageSummary({"judgements": len(table), **areas, **hard})
 
 
-def _simple_evidence(config: JudgeConfig, inputs: Mapping[str, Path]) -> list[Evidence]:
+def _judge(config: JudgeConfig, inputs: Mapping[str, Path]) -> Judge:
     texts = EmbeddingTable.load(inputs["texts"], "items")
     text = TextEvidence(texts, config.text_power, config.memory_limit_gib)
-    return [EASEEvidence(config), text]
+    simple: list[Evidence] = [EASEEvidence(config), text]
+    if config.name == "ease_text":
+        return Judge(config, simple)
+    behaviour, language = _dot_evidence("cf", inputs["pretrain"]), _dot_evidence("llm", inputs["vectors"])
+    return Judge(config, [*simple, behaviour, language], {"ease_text": 2, "llm without the LLM": 3})
 
 
 def _dot_evidence(name: str, folder: Path) -> DotEvidence:
@@ -95,6 +92,7 @@ class JudgeAloneStage(Stage[JudgeAloneConfig]):
     """
 
     name = "recommender"
+    version = 2
 
     def __init__(self, config: JudgeAloneConfig) -> None:
         self.config = config
@@ -104,7 +102,7 @@ class JudgeAloneStage(Stage[JudgeAloneConfig]):
         return {"recommender": "judge"}
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> StageSummary:
-        """Write metrics and values by user."""
+        """Write metrics, values by user and hits."""
         dataset = InteractionDataset.load(inputs["prepare"])
         table = JudgementTable.load(inputs["judge"], dataset)
         results = evaluate_splits(_scorer(table, dataset.n_items), dataset, self.config.evaluation)
