@@ -2,17 +2,22 @@
 
 OpenAI-compatible, one process, one event loop. It prints its port, and answers every completion after `--seconds`;
 `--faults` of the requests meet one of FAULTS in place of an answer, drawn by `--seed` in the order of arrival.
-`GET /counts` returns {"requests", "faults" by kind, "asked": {title: good answers}}; `POST /reset` sets them to
-zero, and `{"faults": SHARE}` in its body sets a new share.
+`GET /counts` returns {"requests", "faults" by kind, "asked" (requests) and "answered" (well) by title};
+`POST /reset` sets them to zero, and `{"faults": SHARE}` in its body sets a new share.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import http.client
 import json
+import os
 import random
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 
 FAULTS = ("429", "500", "hang", "cut", "broken JSON", "other reply")
 """Too many requests (Retry-After: 1), a server's error, no answer at all, a connection cut within the answer, an
@@ -22,24 +27,26 @@ answer that is no JSON, and a whole answer whose reply is not the JSON that was 
 class Desk:
     """What the server has been asked, and what it does next."""
 
-    def __init__(self, seconds: float, share: float, seed: int) -> None:
-        self.seconds, self.share = seconds, share
+    def __init__(self, seconds: float, share: float, kinds: list[str], seed: int) -> None:
+        self.seconds, self.share, self._kinds = seconds, share, kinds
         self._random = random.Random(seed)
         self.reset()
 
     def reset(self) -> None:
-        self.requests, self.faults, self.asked = 0, Counter(), Counter()
+        self.requests, self.faults, self.asked, self.answered = 0, Counter(), Counter(), Counter()
 
-    def next_fault(self) -> str | None:
+    def next_fault(self, title: str) -> str | None:
         self.requests += 1
+        self.asked[title] += 1
         if self._random.random() >= self.share:
             return None
-        fault = self._random.choice(FAULTS)
+        fault = self._random.choice(self._kinds)
         self.faults[fault] += 1
         return fault
 
     def counts(self) -> dict:
-        return {"requests": self.requests, "faults": dict(self.faults), "asked": dict(self.asked)}
+        counts = {"faults": self.faults, "asked": self.asked, "answered": self.answered}
+        return {"requests": self.requests, **{name: dict(counter) for name, counter in counts.items()}}
 
 
 class Connection(asyncio.Protocol):
@@ -72,11 +79,13 @@ class Connection(asyncio.Protocol):
             desk.share = json.loads(body or b"{}").get("faults", desk.share)
             self._answer({})
         else:
-            request, fault = json.loads(body), desk.next_fault()
+            request = json.loads(body)
+            title = title_of(request)
+            fault = desk.next_fault(title)
             if fault != "hang":
-                asyncio.get_running_loop().call_later(desk.seconds, self._complete, request, fault)
+                asyncio.get_running_loop().call_later(desk.seconds, self._complete, request, title, fault)
 
-    def _complete(self, request: dict, fault: str | None) -> None:
+    def _complete(self, request: dict, title: str, fault: str | None) -> None:
         if self._transport.is_closing():
             return
         if fault in ("429", "500"):
@@ -88,9 +97,8 @@ class Connection(asyncio.Protocol):
         elif fault == "broken JSON":
             self._send(b'{"choices": [{"message": {"content": "half', 200)
         else:
-            title = title_of(request)
             if fault is None:
-                self._desk.asked[title] += 1
+                self._desk.answered[title] += 1
             self._answer(completion("I had rather not." if fault else json.dumps(reply(request, title))))
 
     def _answer(self, content: dict, status: int = 200, headers: str = "") -> None:
@@ -135,11 +143,45 @@ async def serve(desk: Desk, port: int) -> None:
     await server.serve_forever()
 
 
+class Server:
+    """This server in a process of its own, for whoever imports this file.
+
+    Args:
+        options: the command line's.
+    """
+
+    def __init__(self, *options: str) -> None:
+        command = [sys.executable, __file__, *options]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        self.port = int(self._process.stdout.readline())
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    def call(self, method: str, path: str, body: dict | None = None) -> dict:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection.request(method, path, json.dumps(body or {}))
+        answer = json.loads(connection.getresponse().read())
+        connection.close()
+        return answer
+
+    def cpu_seconds(self) -> float:
+        words = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=0.05)
     parser.add_argument("--faults", type=float, default=0.05)
+    parser.add_argument("--kinds", nargs="+", choices=FAULTS, default=list(FAULTS))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--port", type=int, default=0)
     options = parser.parse_args()
-    asyncio.run(serve(Desk(options.seconds, options.faults, options.seed), options.port))
+    asyncio.run(serve(Desk(options.seconds, options.faults, options.kinds, options.seed), options.port))

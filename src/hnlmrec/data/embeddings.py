@@ -15,6 +15,7 @@ import numpy.typing as npt
 import polars as pl
 
 from hnlmrec.data.interactions import InteractionDataset, Vocabulary
+from hnlmrec.data.pickles import refuse_pickle
 from hnlmrec.data.tables import read_parquet, reading
 from hnlmrec.errors import DataError
 
@@ -184,6 +185,7 @@ class HardNegativeTable:
 
 
 def _open_npy(path: Path) -> Vectors:
+    refuse_pickle(path)
     try:
         with reading(path):
             vectors: Vectors = np.load(path, mmap_mode="r", allow_pickle=False)

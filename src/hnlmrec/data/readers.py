@@ -14,6 +14,7 @@ from typing import Any
 import polars as pl
 
 from hnlmrec.data.interactions import SPLITS
+from hnlmrec.data.pickles import refuse_pickle
 from hnlmrec.data.side_information import (
     ITEM_FACT_FIELDS,
     USER_FACT_FIELDS,
@@ -92,6 +93,7 @@ def read(path: Path) -> RawData:
     with reading(path):
         if not path.exists():
             raise MissingFileError(f"there is no data folder or file {path}.")
+        refuse_pickle(path)
         for reader in READERS.values():
             if reader.fits(path):
                 return reader.read(path)

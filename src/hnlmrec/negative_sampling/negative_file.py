@@ -11,6 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from hnlmrec.data.interactions import InteractionDataset
+from hnlmrec.data.pickles import refuse_pickle
 from hnlmrec.errors import DataError, MissingFileError
 
 Policy = Literal["error", "drop"]
@@ -60,6 +61,7 @@ def read_negatives(path: Path, dataset: InteractionDataset, *, unknown: Policy, 
 def _read(path: Path) -> pl.DataFrame:
     if not path.is_file():
         raise MissingFileError(f"there is no file of negatives {path} (sampler.path).")
+    refuse_pickle(path)
     try:
         if path.suffix == ".parquet":
             return pl.read_parquet(path)
