@@ -9,21 +9,24 @@ import pytest
 
 from hnlmrec.config import Config, build
 from hnlmrec.models import MODELS
+from hnlmrec.models.enhancements import ENHANCEMENTS
+from hnlmrec.models.enhancements.spaces import ENHANCEMENT_SPACES
 from hnlmrec.models.recommenders import RECOMMENDERS
 from hnlmrec.models.spaces import MODEL_SPACES, RECOMMENDER_SPACES
 from hnlmrec.negative_sampling import SAMPLERS
 from hnlmrec.negative_sampling.spaces import SPACES
 from hnlmrec.search_space import Choice, Space, Span
 from hnlmrec.training import TrainingConfig
-from hnlmrec.training.spaces import TRAINING_SPACE
+from hnlmrec.training.spaces import RECOGNISED_SPACE, TRAINING_SPACE
 
 FAMILIES: list[tuple[Mapping[str, Any], Mapping[str, Space]]] = [
     (SAMPLERS, SPACES),
     (MODELS, MODEL_SPACES),
     (RECOMMENDERS, RECOMMENDER_SPACES),
+    (ENHANCEMENTS, ENHANCEMENT_SPACES),
 ]
 ALL = [(f"{name}", table[name].Config, space) for table, spaces in FAMILIES for name, space in spaces.items()]
-ALL.append(("training", TrainingConfig, TRAINING_SPACE))
+ALL += [("training", TrainingConfig, TRAINING_SPACE), ("recognised", TrainingConfig, RECOGNISED_SPACE)]
 
 
 @pytest.mark.parametrize(("table", "spaces"), FAMILIES)

@@ -110,6 +110,7 @@ def study(tmp_path: Path) -> Path:
     found.results.write_parquet(folder / "results.parquet")
     found.users.write_parquet(folder / "per_user.parquet")
     found.curves.write_parquet(folder / "curves.parquet")
+    found.item_groups.write_parquet(folder / "item_groups.parquet")
     write_study(folder, OUTLINE)
     (folder / "study.json").write_text(json.dumps(summary()))
     return folder

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import torch
 from pydantic import field_validator
 from torch import Tensor
@@ -23,6 +24,7 @@ from torch import Tensor
 from hnlmrec.config import Config, runtime
 from hnlmrec.data.interactions import SPLITS, InteractionDataset, Interactions, Numbers, Split
 from hnlmrec.errors import ConfigError, DataError, lookup
+from hnlmrec.evaluation.files import HIT_SCHEMA
 from hnlmrec.evaluation.metrics import METRICS
 from hnlmrec.evaluation.top_k import mark_hits, select_top
 
@@ -84,6 +86,7 @@ class EvaluationResult:
         per_user: "recall@20" -> float64 [U].
         catalogue: "coverage@20" -> value, for the metrics that users have in common.
         items: int32 [U, Kmax], what was recommended, best first; -1 where a list ends early.
+        relevant: bool [U, Kmax], which of these are relevant.
         n_skipped: number of users without a relevant item, who take no part.
         seconds: wall time.
     """
@@ -94,8 +97,16 @@ class EvaluationResult:
     per_user: dict[str, npt.NDArray[np.float64]]
     catalogue: dict[str, float]
     items: npt.NDArray[np.int32]
+    relevant: npt.NDArray[np.bool_]
     n_skipped: int
     seconds: float
+
+    @property
+    def hits(self) -> pl.DataFrame:
+        """A row for each relevant item in a list: user, item, rank (from 1); by user, then rank."""
+        rows, places = np.nonzero(self.relevant)
+        columns = {"user": self.users[rows], "item": self.items[rows, places], "rank": places + 1}
+        return pl.DataFrame(columns, schema=HIT_SCHEMA)
 
     def means(self) -> dict[str, float]:
         """Return "recall@20" -> mean over the users, and the catalogue's metrics."""
@@ -154,7 +165,7 @@ def evaluate(
             elif metric.catalogue is not None:
                 catalogue[f"{name}@{k}"] = metric.catalogue(items, popularity, k)
     n_skipped, seconds = dataset.n_users - len(users), time.perf_counter() - started
-    return EvaluationResult(split, mask, users, per_user, catalogue, items, n_skipped, seconds)
+    return EvaluationResult(split, mask, users, per_user, catalogue, items, hits, n_skipped, seconds)
 
 
 def _check_ks(ks: Sequence[int], n_items: int) -> None:

@@ -15,6 +15,9 @@ import polars as pl
 from hnlmrec.artifacts import write_json
 from hnlmrec.errors import DataError, MissingFileError
 
+HIT_SCHEMA: dict[str, Any] = {"user": pl.Int32, "item": pl.Int32, "rank": pl.Int16}
+_HITS = "hits.parquet"
+
 
 class UserResult(Protocol):
     """What is needed of an evaluation: `EvaluationResult` and `UserValues` have it."""
@@ -26,6 +29,10 @@ class UserResult(Protocol):
     @property
     def per_user(self) -> Mapping[str, npt.NDArray[Any]]:
         """Metric name -> values [U]."""
+
+    @property
+    def hits(self) -> pl.DataFrame | None:
+        """The relevant items in the lists (user, item, rank); None where they are not known."""
 
     def means(self) -> dict[str, float]:
         """Metric name -> mean, and the metrics of the whole catalogue."""
@@ -39,11 +46,13 @@ class UserValues:
         users: int64 [U], user numbers.
         per_user: "recall@20" -> float32 [U].
         all_means: "recall@20" -> mean; holds the metrics of the whole catalogue too.
+        hits: not read with the rest, see `read_hits`.
     """
 
     users: npt.NDArray[np.int64]
     per_user: Mapping[str, npt.NDArray[Any]]
     all_means: Mapping[str, float]
+    hits: pl.DataFrame | None = None
 
     def means(self) -> dict[str, float]:
         """Return metric name -> mean over the users, and the catalogue's metrics."""
@@ -53,7 +62,7 @@ class UserValues:
 def write_evaluation(
     folder: Path, results: Mapping[str, UserResult], fhns: Mapping[str, float | int | None] | None = None
 ) -> None:
-    """Write metrics.json, per_user.parquet and, where given, fhns.json.
+    """Write metrics.json, per_user.parquet, hits.parquet where they are known, and fhns.json where given.
 
     Args:
         folder: made if it is not there.
@@ -70,8 +79,25 @@ def write_evaluation(
         for split, result in results.items()
     ]
     pl.concat(frames).write_parquet(folder / "per_user.parquet")
+    hits = {split: result.hits for split, result in results.items()}
+    known = [frame.with_columns(split=pl.lit(split)) for split, frame in hits.items() if frame is not None]
+    if known:
+        pl.concat(known).select("split", *HIT_SCHEMA).write_parquet(folder / _HITS)
     if fhns is not None:
         write_json(folder / "fhns.json", dict(fhns))
+
+
+def read_hits(folder: Path, split: str) -> pl.DataFrame:
+    """Return the relevant items in the lists of a split: user, item, rank.
+
+    Raises:
+        MissingFileError: the evaluation was made without them.
+    """
+    try:
+        frame = pl.read_parquet(folder / _HITS)
+    except FileNotFoundError:
+        raise MissingFileError(f"{folder} holds no {_HITS}: run the evaluate stage again.") from None
+    return frame.filter(pl.col("split") == split).drop("split")
 
 
 def read_evaluation(folder: Path) -> dict[str, UserValues]:

@@ -72,6 +72,7 @@ class TrainStage(Stage[TrainStageConfig]):
 
     name = "train"
     version = 2
+    shared = True
 
     def __init__(self, config: TrainStageConfig, evaluation: EvaluationConfig, progress: ProgressReporter) -> None:
         self.config, self.evaluation, self.progress = config, evaluation, progress
@@ -213,12 +214,13 @@ class EvaluateStage(Stage[EvaluateStageConfig]):
     """Measures a trained model on validation and, once, on test; inputs prepare and train."""
 
     name = "evaluate"
+    version = 2
 
     def __init__(self, config: EvaluateStageConfig) -> None:
         self.config = config
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> StageSummary:
-        """Write metrics, values by user, and the FHNS rate of the drawn negatives."""
+        """Write metrics, values by user, hits, and the FHNS rate of the drawn negatives."""
         dataset = InteractionDataset.load(inputs["prepare"])
         users, vectors = (
             torch.from_numpy(np.array(EmbeddingTable.load(inputs["train"], name).vectors, dtype=np.float32))
@@ -243,12 +245,13 @@ class RecommenderStage(Stage[RecommenderStageConfig]):
     """Fits and measures a recommender; inputs prepare and, where it needs item vectors, texts."""
 
     name = "recommender"
+    version = 2
 
     def __init__(self, config: RecommenderStageConfig) -> None:
         self.config = config
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> StageSummary:
-        """Write metrics and values by user."""
+        """Write metrics, values by user and hits."""
         dataset = InteractionDataset.load(inputs["prepare"])
         recommender = RECOMMENDERS[self.config.recommender.name](self.config.recommender)
         vectors = EmbeddingTable.load(inputs["texts"], "items") if "texts" in inputs else None

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from hnlmrec.artifacts import ArtifactStore, open_artifact
@@ -18,9 +19,11 @@ from hnlmrec.data.tables import read_json
 from hnlmrec.reporting.inputs import read_jsonl
 from hnlmrec.studies.cells import Cell, Place
 from hnlmrec.studies.families import family
+from hnlmrec.studies.groups import prepared_groups
 from hnlmrec.studies.jobs import Plan
 
 PLACE = ("dataset", "model", "variant", "initialisation", "varied", "value", "seed")
+BOUNDS = ("dataset", "varied", "value", "prepared")
 _PLACE_TYPES: dict[str, Any] = dict.fromkeys(PLACE, pl.String) | {"seed": pl.Int64}
 
 
@@ -31,13 +34,15 @@ class Collector:
         plan: where the artefacts of each cell are.
         store: the artefact store.
         metrics: whose values by user are kept.
+        groups: how many groups of items are told apart by popularity; 0 for none.
     """
 
-    def __init__(self, plan: Plan, store: ArtifactStore, metrics: Sequence[str]) -> None:
-        self.plan, self.store, self.metrics = plan, store, tuple(metrics)
+    def __init__(self, plan: Plan, store: ArtifactStore, metrics: Sequence[str], groups: int = 0) -> None:
+        self.plan, self.store, self.metrics, self.groups = plan, store, tuple(metrics), groups
         self.rows: dict[Place, dict[str, Any]] = {}
         self._users: dict[Place, pl.DataFrame] = {}
         self._curves: dict[Place, pl.DataFrame] = {}
+        self._bounds: dict[tuple[str, str, str, str], pl.DataFrame] = {}
 
     def collect(self, cell: Cell) -> bool:
         """Read a cell whose artefacts are there; return whether it is new and done.
@@ -57,9 +62,30 @@ class Collector:
         else:
             row |= _training(train)
             self._curves[cell.place] = _curve(train, cell.place)
-        self._users[cell.place] = _users(target, paths["prepare"], cell.place, self.metrics)
+        self._users[cell.place] = self._of_users(target, paths["prepare"], cell.place)
         self.rows[cell.place] = row
         return True
+
+    def _of_users(self, folder: Path, prepared: Path, place: Place) -> pl.DataFrame:
+        frame = pl.read_parquet(folder / "per_user.parquet").filter(pl.col("split") == "test")
+        columns = []
+        if self.groups:
+            groups = prepared_groups(prepared, self.groups)
+            k = int(self.metrics[0].partition("@")[2])
+            found = groups.columns(folder, frame["user"].to_numpy().astype(np.int64), k)
+            columns = [pl.Series(name, values) for name, values in found.items()]
+            self._bounds[place.dataset, place.varied, place.value, prepared.name] = groups.bounds()
+        frame = frame.with_columns(columns).join(_user_ids(prepared), on="user", how="left", maintain_order="left")
+        return _placed(frame.select("user_id", *self.metrics, *columns), place)
+
+    def item_groups(self) -> pl.DataFrame:
+        """Return a row for each prepared data set and group of items: its smallest and largest popularity."""
+        frames = [
+            frame.select(*(pl.lit(v).alias(n) for n, v in zip(BOUNDS, place, strict=True)), pl.all())
+            for place, frame in self._bounds.items()
+        ]
+        schema = dict.fromkeys(BOUNDS, pl.String) | dict.fromkeys(("group", "low", "high", "items"), pl.Int64)
+        return pl.concat(frames) if frames else pl.DataFrame(schema=schema)
 
     def results(self) -> pl.DataFrame:
         """Return a row a run: its place, metrics by split, FHNS rates, epochs, seconds, hash of its settings."""
@@ -68,7 +94,7 @@ class Collector:
         return pl.DataFrame(rows, schema_overrides=types, infer_schema_length=None, strict=False)
 
     def users(self) -> pl.DataFrame:
-        """Return a row for each run and test user: user_id and its value of the study's metrics."""
+        """Return a row for each run and test user: user_id, the study's metrics, activity, hits by item group."""
         return _joined(self._users, {**_PLACE_TYPES, "user_id": pl.Categorical})
 
     def curves(self) -> pl.DataFrame:
@@ -129,12 +155,6 @@ def _curve(folder: Path, place: Place) -> pl.DataFrame:
             for name, value in record.get(split, {}).items()
         ]
     return _placed(pl.DataFrame(rows), place)
-
-
-def _users(folder: Path, prepared: Path, place: Place, metrics: Sequence[str]) -> pl.DataFrame:
-    frame = pl.read_parquet(folder / "per_user.parquet").filter(pl.col("split") == "test")
-    frame = frame.join(_user_ids(prepared), on="user", how="left")
-    return _placed(frame.select("user_id", *metrics), place)
 
 
 @functools.lru_cache(maxsize=16)

@@ -33,6 +33,8 @@ class StudySection(Config):
     """Label of the variant that all others are tested against; empty for the first."""
     test: Literal["t", "wilcoxon", "bootstrap"] = "t"
     """The test over users whose marks the tables show; tests.parquet has all three."""
+    groups: int = Field(4, ge=0)
+    """How many groups of users by activity, and of items by popularity, are looked at; 0 for none."""
     reductions: tuple[str, ...] = ()
     """What is smaller here than in the publication, or than one would want; told on the page of results."""
     metrics: tuple[str, ...] = Field(("recall@20", "ndcg@20"), min_length=1)

@@ -12,7 +12,7 @@ import polars as pl
 from hnlmrec.artifacts import ArtifactStore, storage_errors, write_json
 from hnlmrec.errors import ConfigError
 from hnlmrec.pipeline.graph import environment
-from hnlmrec.reporting.study.inputs import CURVES, PER_USER, RESULTS, Outline
+from hnlmrec.reporting.study.inputs import CURVES, ITEM_GROUPS, PER_USER, RESULTS, Outline
 from hnlmrec.reporting.study.page import write_study
 from hnlmrec.studies.cells import Cell
 from hnlmrec.studies.collect import Collector
@@ -54,7 +54,8 @@ def run_study(study: Study, *, quiet: bool = False) -> dict[str, Any]:
             errors = {cell: unfound[cell.place.arm] for cell in cells if cell.place.arm in unfound}
             for cell in cells:
                 plan.add(cell)
-            writer = ResultFiles(folder, Collector(plan, store, study.config.study.metrics))
+            section = study.config.study
+            writer = ResultFiles(folder, Collector(plan, store, section.metrics, section.groups))
             errors |= _run_grid(scheduler, plan, [cell for cell in cells if cell not in errors], writer)
     summary = _summary(study, folder, cells, errors, time.perf_counter() - started)
     with storage_errors(folder):
@@ -87,6 +88,7 @@ class ResultFiles:
             if all_of_them or time.monotonic() - self._written > _WRITE_EVERY:
                 _replace(self.folder / PER_USER, self.collector.users())
                 _replace(self.folder / CURVES, self.collector.curves())
+                _replace(self.folder / ITEM_GROUPS, self.collector.item_groups())
                 self._written = time.monotonic()
 
 
@@ -117,7 +119,9 @@ def _run_grid(scheduler: Scheduler, plan: Plan, cells: list[Cell], writer: Resul
 def _write_page(study: Study, folder: Path, summary: Mapping[str, Any]) -> Path:
     section = study.config.study
     title = section.title or section.name
-    outline = Outline(title, summary["baseline"], section.metrics, section.test, len(section.seeds))
+    outline = Outline(
+        title, summary["baseline"], section.metrics, section.test, len(section.seeds), section.groups
+    )
     facts = [
         ("runs", f"{summary['done']} of {summary['cells']}"),
         ("seeds", f"{', '.join(map(str, section.seeds))} ({section.vary})"),

@@ -7,6 +7,7 @@ from typing import Any
 
 from hnlmrec.config import Config
 from hnlmrec.errors import ConfigError
+from hnlmrec.models.enhancements.spaces import ENHANCEMENT_SPACES
 from hnlmrec.models.recommenders import RECOMMENDERS
 from hnlmrec.models.spaces import MODEL_SPACES, RECOMMENDER_SPACES
 from hnlmrec.negative_sampling import SAMPLERS
@@ -15,7 +16,7 @@ from hnlmrec.pipeline.config import RunConfig
 from hnlmrec.search_space import Choice, Space, Span
 from hnlmrec.studies.cells import JUDGE
 from hnlmrec.studies.config import SearchSection, SpaceEntry, VariantSection
-from hnlmrec.training.spaces import TRAINING_SPACE
+from hnlmrec.training.spaces import RECOGNISED_SPACE, TRAINING_SPACE
 
 
 def search_space(
@@ -23,8 +24,8 @@ def search_space(
 ) -> dict[str, Span | Choice]:
     """Return setting -> what it may be.
 
-    The shipped spaces of training, model and sampler (or of the recommender), with the study file's entries in
-    their place or beside them; without what is set on purpose.
+    The shipped spaces of training, model, sampler and enhancement (or of the recommender), with the study file's
+    entries in their place or beside them; without what is set on purpose.
 
     Args:
         config: the variant's configuration.
@@ -65,10 +66,13 @@ def _shipped(config: RunConfig, variant: VariantSection) -> dict[str, Span | Cho
     if variant.recommender:
         families = {"recommender": RECOMMENDER_SPACES[variant.recommender]}
     else:
+        judged = RECOGNISED_SPACE if config.training.recognised_share else {}
+        enhancement = config.enhancement
         families = {
-            "training": TRAINING_SPACE,
+            "training": {**TRAINING_SPACE, **judged},
             "model": MODEL_SPACES[config.model.name],
             "sampler": SPACES[config.sampler.name],
+            "enhancement": {} if enhancement is None else ENHANCEMENT_SPACES[enhancement.name],
         }
     return {f"{family}.{name}": entry for family, space in families.items() for name, entry in space.items()}
 

@@ -9,3 +9,9 @@ TRAINING_SPACE: Space = {
     "regularization": Span(1e-6, 1e-2, log=True),
     "loss": Choice(("bpr", "hinge", "softmax")),
 }
+
+RECOGNISED_SPACE: Space = {
+    "recognised_share": Choice((0.1, 0.25, 0.5, 0.75)),
+    "recognised_per_user": Choice((3, 5, 10, 20)),
+}
+"""For those that learn a judge's false negatives as positives: HNLMRec, and classic samplers beside it."""

@@ -14,10 +14,10 @@ from hnlmrec.artifacts import storage_errors, write_json
 from hnlmrec.data.tables import read_json
 from hnlmrec.errors import MissingFileError
 from hnlmrec.reporting.study.inputs import RESULTS
-from hnlmrec.reporting.study.page import CLAIMS, TESTS
+from hnlmrec.reporting.study.page import CLAIMS, GROUPS, REACH, TESTS
 
 SUMMARY, FACTS, TABLES = "study.json", "study.json", "tables.md"
-_COPIED = (TESTS, CLAIMS, TABLES)
+_COPIED = (TESTS, CLAIMS, GROUPS, REACH, TABLES)
 _PLACE = ("dataset", "model", "variant", "initialisation", "varied", "value", "seed", "family")
 _TRAINING = ("fhns_ratio", "best_epoch", "epochs", "seconds", "seconds_per_epoch", "config", "key")
 _BESIDE = ("coverage", "arp", "gini")

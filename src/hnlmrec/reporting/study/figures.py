@@ -11,6 +11,7 @@ import polars as pl
 from hnlmrec.reporting.sections import Plot
 from hnlmrec.reporting.study.inputs import NO_START, Part, StudyFiles, key
 from hnlmrec.reporting.study.plots import Bar, bar_plot, choice_plot, curve_plot, scatter_plot
+from hnlmrec.reporting.study.reach import watched_metric
 from hnlmrec.reporting.study.statistics import PartStatistics
 from hnlmrec.reporting.tables import metric_title
 
@@ -94,7 +95,7 @@ def _convergence(files: StudyFiles, part: Part, start: str, stem: Path) -> list[
         pl.col(name) == value for name, value in (place | {"initialisation": start}).items()
     )
     curves = files.curves.filter(is_part) if len(files.curves) else files.curves
-    metric = _watched(curves, files.outline.metrics[0])
+    metric = watched_metric(curves, files.outline.metrics[0])
     if metric is None:
         return []
     variants = [variant for variant, begun in part.systems if begun == start]
@@ -111,12 +112,6 @@ def _convergence(files: StudyFiles, part: Part, start: str, stem: Path) -> list[
         text = f"{part.title}, {start} initialisation: convergence over {x_label}, mean over the seeds."
         figures.append(Plot(svg, text))
     return figures
-
-
-def _watched(curves: pl.DataFrame, preferred: str) -> str | None:
-    """Return the metric that all trainings followed on validation."""
-    names = curves.filter(pl.col("split") == "valid")["metric"].unique().to_list() if len(curves) else []
-    return preferred if preferred in names else min(names, default=None)
 
 
 def _averaged(curves: pl.DataFrame, variant: str, metric: str) -> pl.DataFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -16,6 +16,9 @@ from hnlmrec.evaluation.files import UserValues
 PART = ("dataset", "model", "varied", "value")
 NO_START = "none"
 RESULTS, PER_USER, CURVES = "results.parquet", "per_user.parquet", "curves.parquet"
+ITEM_GROUPS = "item_groups.parquet"
+ACTIVITY = "train_items"
+"""Column of per_user.parquet: how many train interactions the user has."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Outline:
         metrics: what is tested; the first is the main one.
         test: whose marks the tables show.
         n_seeds: seeds of a finished system.
+        groups: how many groups of users and items are looked at; 0 for none.
     """
 
     title: str
@@ -35,6 +39,7 @@ class Outline:
     metrics: tuple[str, ...]
     test: str
     n_seeds: int
+    groups: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,8 +89,8 @@ class Part:
         frame = self.of(system).select(pl.col(pl.Float64, pl.Int64).exclude("seed")).mean()
         return {n.removeprefix("test/"): v for n, v in frame.row(0, named=True).items() if v is not None}
 
-    def by_user(self, metrics: Sequence[str]) -> dict[str, UserValues]:
-        """Return the values of every user, averaged over the seeds, by system key.
+    def averaged(self, columns: Sequence[str]) -> tuple[list[str], dict[str, pl.DataFrame]]:
+        """Return (ids of the users, system key -> columns of per_user.parquet, averaged over the seeds).
 
         A user counts that was measured with every seed of every system.
         """
@@ -93,7 +98,7 @@ class Part:
             self.users.filter(_is(system))
             .sort("seed")  # a sum depends on its order
             .group_by("user_id", maintain_order=True)
-            .agg(pl.len().alias("n"), *(pl.col(name).cast(pl.Float64).mean() for name in metrics))
+            .agg(pl.len().alias("n"), *(pl.col(name).cast(pl.Float64).mean() for name in columns))
             .filter(pl.col("n") == pl.col("n").max())
             .with_columns(pl.col("user_id").cast(pl.String))
             for system in self.systems
@@ -102,11 +107,17 @@ class Part:
         for frame in measured[1:]:
             common = common.join(frame.select("user_id"), on="user_id", how="semi")
         common = common.sort("user_id")
-        numbers = np.arange(len(common))
         joined = (common.join(frame, on="user_id", how="left", maintain_order="left") for frame in measured)
+        frames = {key(system): frame.select(columns) for system, frame in zip(self.systems, joined, strict=True)}
+        return common["user_id"].to_list(), frames
+
+    def by_user(self, metrics: Sequence[str]) -> dict[str, UserValues]:
+        """Return the values of every user, averaged over the seeds, by system key; see `averaged`."""
+        ids, frames = self.averaged(metrics)
+        numbers = np.arange(len(ids))
         return {
-            key(system): UserValues(numbers, {name: frame[name].to_numpy() for name in metrics}, {})
-            for system, frame in zip(self.systems, joined, strict=True)
+            system: UserValues(numbers, {name: frame[name].to_numpy() for name in metrics}, {})
+            for system, frame in frames.items()
         }
 
     def by_seed(self, metrics: Sequence[str]) -> dict[str, UserValues]:
@@ -120,6 +131,16 @@ class Part:
             key(system): UserValues(seeds, {name: frame[f"test/{name}"].to_numpy() for name in metrics}, {})
             for system, frame in kept.items()
         }
+
+
+def column_of_hits(group: int) -> str:
+    """Return the column of per_user.parquet with the user's hits among the items of a group, from 1."""
+    return f"hits_{group}"
+
+
+def column_of_test_items(group: int) -> str:
+    """Return the column of per_user.parquet with the user's test items of a group, from 1."""
+    return f"test_items_{group}"
 
 
 def key(system: tuple[str, str]) -> str:
@@ -136,6 +157,7 @@ class StudyFiles:
     results: pl.DataFrame
     users: pl.DataFrame
     curves: pl.DataFrame
+    item_groups: pl.DataFrame = field(default_factory=pl.DataFrame)
 
     @classmethod
     def read(cls, folder: Path, outline: Outline) -> StudyFiles:
@@ -145,7 +167,7 @@ class StudyFiles:
             MissingFileError: a table is not there.
         """
         try:
-            tables = [pl.read_parquet(folder / name) for name in (RESULTS, PER_USER, CURVES)]
+            tables = [pl.read_parquet(folder / name) for name in (RESULTS, PER_USER, CURVES, ITEM_GROUPS)]
         except FileNotFoundError:
             raise MissingFileError(f"{folder} holds no study: run `hnlmrec compare STUDY.toml` first.") from None
         return cls(outline, *tables)

@@ -91,6 +91,38 @@ def choice_plot(
 
 
 @styled
+def interval_plot(
+    names: Sequence[str],
+    lines: Mapping[str, Sequence[tuple[float, float, float]]],
+    *,
+    x_label: str,
+    y_label: str,
+    stem: Path,
+) -> str:
+    """Draw label -> (value, low, high) for each of the names; labels stand a little apart, so that bars show."""
+    figure, axes = new_figure((_WIDTH, 4.2))
+    for number, (label, points) in enumerate(lines.items()):
+        shift = 0.5 * ((number + 0.5) / len(lines) - 0.5)
+        values = [value for value, _, _ in points]
+        errors = [[value - low for value, low, _ in points], [high - value for value, _, high in points]]
+        places = [place + shift for place in range(len(names))]
+        shape = look(number) | {"linewidth": 1.0}
+        axes.errorbar(
+            places,
+            values,
+            yerr=errors,
+            label=label,
+            marker=MARKERS[number % len(MARKERS)],
+            ms=5,
+            capsize=2,
+            **shape,
+        )
+    axes.set_xticks(range(len(names)), names)
+    axes.set(xlabel=x_label, ylabel=y_label)
+    return _save(figure, len(lines), stem)
+
+
+@styled
 def scatter_plot(
     points: Mapping[str, tuple[float, float]], *, x_label: str, y_label: str, styles: Mapping[str, int], stem: Path
 ) -> str:

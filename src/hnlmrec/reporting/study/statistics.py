@@ -44,7 +44,7 @@ def part_statistics(part: Part, outline: Outline, tests: Sequence[str] = tuple(T
         tests: which of "t", "wilcoxon" and "bootstrap".
     """
     users, seeds = part.by_user(outline.metrics), part.by_seed(outline.metrics)
-    pairs = _pairs(part, outline.baseline)
+    pairs = baseline_pairs(part, outline.baseline)
     n_users = min((len(result.users) for result in users.values()), default=0)
     return PartStatistics(
         {test: _compare(users, pairs, outline, test) for test in tests if n_users >= _MIN_USERS},
@@ -82,7 +82,7 @@ def _row(test: Any) -> dict[str, Any]:
     return {**values, "interval_low": low, "interval_high": high, "relative_percent": relative}
 
 
-def _pairs(part: Part, baseline: str) -> dict[str, str]:
+def baseline_pairs(part: Part, baseline: str) -> dict[str, str]:
     """Return system -> the baseline's system that it is compared with."""
     starts = [start for variant, start in part.systems if variant == baseline]
     if not starts:
