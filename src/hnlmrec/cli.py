@@ -277,6 +277,47 @@ def export(
 
 
 @app.command()
+def information(
+    run_folder: RunFolder,
+    overrides: Overrides = None,
+    *,
+    out: Annotated[Path | None, typer.Option(help="Folder; information/ in the run's folder by default.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Bound the mutual information of the LLM's and the CF vectors, before and after the fine-tuning."""
+    from hnlmrec.config import apply_overrides, build
+    from hnlmrec.evaluation.mutual_information import InformationConfig
+    from hnlmrec.pipeline.information import information_text, measure_information
+    from hnlmrec.pipeline.results import open_run
+
+    config = build(InformationConfig, apply_overrides({}, overrides or ()))
+    described = measure_information(open_run(run_folder), config, out=out, progress=RichProgress())
+    typer.echo(json.dumps(described) if as_json else information_text(described))
+
+
+@app.command()
+def simulate(
+    overrides: Overrides = None,
+    *,
+    out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("runs/simulation"),
+    as_json: Json = False,
+) -> None:
+    """Measure each sampler's gradient bias in worlds with planted preferences, where false negatives are known."""
+    import torch
+
+    from hnlmrec.config import apply_overrides, build
+    from hnlmrec.simulation.study import SimulationConfig, simulation_json, simulation_text
+    from hnlmrec.simulation.study import simulate as run_simulation
+
+    config = build(SimulationConfig, apply_overrides(SimulationConfig().model_dump(mode="json"), overrides or ()))
+    torch.set_num_threads(1)  # tables this small are slower on several
+    result = run_simulation(config, out, RichProgress())
+    typer.echo(
+        json.dumps(simulation_json(result, config)) if as_json else f"{simulation_text(result, config)}; {out}"
+    )
+
+
+@app.command()
 def doctor(
     base_url: Annotated[str | None, typer.Option(help="An OpenAI-compatible endpoint to ask.")] = None,
     *,
@@ -381,4 +422,6 @@ def _run(config: RunConfig, *, until: str | None, plan: bool, as_json: bool, ver
         typer.echo(json.dumps(plan_run(config), indent=None if as_json else 2))
         return
     result: dict[str, Any] = run_pipeline(config, until=until, progress=RichProgress())
+    if not result:  # not the main one of several processes
+        return
     typer.echo(json.dumps(result, ensure_ascii=False) if as_json else summary_table(result))

@@ -90,7 +90,7 @@ def finetune(
     updates = Updates(encoder, learned, inputs, config, seed=seed, accelerator=accelerator)
     done, facts = read_checkpoint(out, updates.identity, encoder, updates.optimizer)
     if not done:
-        _calibrate(encoder, learned, inputs, config)
+        calibrate(encoder, learned, inputs, config)
     before = facts["before"] if done else evaluation()
     _run(updates, done, before, out, progress)
     after = evaluation()
@@ -103,9 +103,10 @@ def finetune(
     return FinetuningResult(updates.n_steps, before, after)
 
 
-def _calibrate(
+def calibrate(
     encoder: CollaborativeEncoder, triplets: Triplets, inputs: EncoderInputs, config: FinetuningConfig
 ) -> None:
+    """Measure the standardisation of an encoder that has learned nothing yet, on prompts of these triplets."""
     rows = np.unique(np.linspace(0, len(triplets) - 1, _CALIBRATED).astype(np.int64))
     users, positives = triplets.users[rows], triplets.positives[rows]
     pairs = list(zip(users, positives, strict=True))

@@ -1,0 +1,1 @@
+"""The theory, tested: worlds with planted preferences, and the gradient bias of each sampler in them."""
