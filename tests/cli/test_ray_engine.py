@@ -82,9 +82,10 @@ class Handler(BaseHTTPRequestHandler):
         time.sleep(0.1)
         code = hashlib.sha256(prompt.encode()).hexdigest()
         properties = body["response_format"]["json_schema"]["schema"]["properties"]
-        words = dict.fromkeys(properties, f"Words {code[:12]} about it.")
-        if "name" in words:
-            words["name"] = f"Film {int(code[:6], 16) % 24}"
+        words = {
+            name: rule["enum"][int(code[:6], 16) % len(rule["enum"])] if "enum" in rule else f"About {code[:12]}."
+            for name, rule in properties.items()
+        }
         choice = {
             "index": 0,
             "finish_reason": "stop",
@@ -139,7 +140,7 @@ def test_with_a_worker_killed_the_tables_are_those_of_one_process(
         assert server.killed, "no worker was killed"
         assert not psutil.pid_exists(server.killed)
         again = cli(*command, *RAY)
-        assert sum(asked.values()) == len(server.prompts), "a second run asks nothing"
+        assert asked.total() == len(server.prompts), "a second run asks nothing"
     assert len(asked) == CALLS
     assert 1 <= asked.total() - CALLS <= 2 * 4, "only what the dead worker had in hand is asked again"
     assert {stage["reused"] for stage in again.json["stages"]} == {True}

@@ -27,6 +27,7 @@ from hnlmrec.finetuning.inputs import KINDS, EncoderInputs, Floats, Prompt
 from hnlmrec.finetuning.layers import SoftTokens, Standardisation, begin_at_nearly_zero, make_head
 from hnlmrec.finetuning.reading import EncoderBatch, PromptReader
 from hnlmrec.finetuning.settings import EncoderSettings
+from hnlmrec.processes import best_device
 
 _FACTS, _WEIGHTS = "encoder.json", "encoder.safetensors"
 
@@ -80,7 +81,7 @@ class CollaborativeEncoder(nn.Module):
         precision: str = "auto",
     ) -> None:
         super().__init__()
-        target = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+        target = torch.device(best_device() if device == "auto" else device)
         self.settings, self.cf = settings, cf
         self.precision = choose_precision(precision, target)
         base = BaseModel(settings.base_model)

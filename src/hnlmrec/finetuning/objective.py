@@ -13,8 +13,11 @@ from hnlmrec.finetuning.config import FinetuningConfig
 from hnlmrec.finetuning.encoder import CollaborativeEncoder
 from hnlmrec.finetuning.inputs import EncoderInputs, item_prompt
 from hnlmrec.finetuning.losses import LOSSES, anchor, cosines
+from hnlmrec.finetuning.sharing import Sharing
+from hnlmrec.processes import Processes
 
 Forward = Callable[..., tuple[Tensor, ...]]
+ALONE = Sharing(Processes())
 
 
 def compute_losses(
@@ -23,6 +26,8 @@ def compute_losses(
     batch: ContrastiveBatch,
     inputs: EncoderInputs,
     config: FinetuningConfig,
+    *,
+    sharing: Sharing = ALONE,
 ) -> dict[str, Tensor]:
     """Return `loss`, which training descends on, and its parts that the batch has.
 
@@ -32,16 +37,19 @@ def compute_losses(
         batch: queries, documents, and who is whose negative.
         inputs: texts and CF vectors.
         config: see `FinetuningConfig`.
+        sharing: which prompts this process reads; the losses are those of the whole batch in any case.
 
     Returns:
         scalars: `loss`; the means `hard_negative` and `preference` over the queries of each task; `anchor`.
     """
     device = encoder.device
-    read = [encoder.reader(batch.queries, inputs).to(device)]
+    read = [encoder.reader(sharing.own(batch.queries), inputs).to(device)]
     vectors = torch.from_numpy(inputs.items[batch.items]).float().to(device) / encoder.cf.item_scale  # [M, d]
     if encoder.settings.documents == "encoded":
-        read.append(encoder.reader([item_prompt(item) for item in batch.items], inputs).to(device))
-    queries, documents = (*forward(*read), vectors)[:2]  # [B, size], [M, size]
+        read.append(encoder.reader(sharing.own([item_prompt(item) for item in batch.items]), inputs).to(device))
+    lengths = (len(batch.queries), len(batch.items))
+    made = tuple(sharing.join(part, n) for part, n in zip(forward(*read), lengths, strict=False))
+    queries, documents = (*made, vectors)[:2]  # [B, size], [M, size]
     terms = LOSSES[config.loss](
         cosines(queries, documents),
         torch.from_numpy(batch.targets).to(device),

@@ -20,8 +20,10 @@ from hnlmrec.finetuning.config import FinetuningConfig
 from hnlmrec.finetuning.encoder import CollaborativeEncoder
 from hnlmrec.finetuning.inputs import EncoderInputs, hard_negative_prompt
 from hnlmrec.finetuning.objective import compute_losses
+from hnlmrec.finetuning.sharing import Sharing
 from hnlmrec.finetuning.triplets import Triplets
 from hnlmrec.finetuning.triplets.base import joined
+from hnlmrec.processes import Processes
 
 Booleans = npt.NDArray[np.bool_]
 _LORA = "lora_"  # in the names of its parameters
@@ -36,7 +38,8 @@ class Updates:
         inputs: texts and CF vectors.
         config: see `FinetuningConfig`.
         seed: of the order of triplets, the tasks and the dropout.
-        accelerator: of accelerate; with several processes, each takes every n-th batch.
+        accelerator: of accelerate; with several processes, each reads its share of every batch, and the updates
+            are those of one process, but for the dropout.
     """
 
     def __init__(
@@ -52,7 +55,8 @@ class Updates:
         self.encoder, self.triplets, self.inputs, self.config = encoder, triplets, inputs, config
         self.seed, self.accelerator = seed, accelerator
         self._initial = encoder.fingerprint
-        self.batches_per_step = config.gradient_accumulation * accelerator.num_processes
+        self._sharing = Sharing(Processes(accelerator.process_index, accelerator.num_processes))
+        self.batches_per_step = config.gradient_accumulation
         n_batches = max(len(triplets) // config.batch_size, 1)
         self.steps_per_epoch = math.ceil(n_batches / self.batches_per_step)
         n_steps = self.steps_per_epoch * config.epochs
@@ -90,8 +94,11 @@ class Updates:
         with seeded((self.seed + step * 1_000_003 + self.accelerator.process_index) % 2**63):
             for number, batch in enumerate(batches, start=1):
                 with nullcontext() if number == len(batches) else self.accelerator.no_sync(self._model):
-                    losses = compute_losses(self.encoder, self._model, batch, self.inputs, self.config)
-                    self.accelerator.backward(losses["loss"] / len(batches))
+                    losses = compute_losses(
+                        self.encoder, self._model, batch, self.inputs, self.config, sharing=self._sharing
+                    )
+                    # What wraps the model takes the mean of the gradients over the processes; their sum is wanted.
+                    self.accelerator.backward(losses["loss"] * self.accelerator.num_processes / len(batches))
                 for name, value in losses.items():
                     totals.setdefault(name, []).append(float(value.detach()))
         parameters = list(self.encoder.trainable().values())
@@ -104,14 +111,11 @@ class Updates:
     def _batches(self, step: int) -> list[ContrastiveBatch]:
         epoch, place = divmod(step, self.steps_per_epoch)
         batches, is_preference = self._epoch(epoch)
-        mine = batches[place * self.batches_per_step : (place + 1) * self.batches_per_step]
-        while len(mine) % self.accelerator.num_processes:  # no process may wait for one that has nothing to do
-            mine.append(batches[len(mine) % len(batches)])
-        mine = mine[self.accelerator.process_index :: self.accelerator.num_processes]
-        return [self._batch(rows, is_preference[rows], step, place) for place, rows in enumerate(mine)]
+        here = batches[place * self.batches_per_step : (place + 1) * self.batches_per_step]
+        return [self._batch(rows, is_preference[rows], step, place) for place, rows in enumerate(here)]
 
     def _batch(self, rows: Numbers, is_preference: Booleans, step: int, place: int) -> ContrastiveBatch:
-        rng = np.random.default_rng([self.seed, step, self.accelerator.process_index, place])
+        rng = np.random.default_rng([self.seed, step, 0, place])
         random_items = rng.integers(0, self._observed.n_items, self.config.n_random)
         return contrastive_batch(
             self.triplets.rows(rows),
