@@ -149,7 +149,8 @@ class _Critic(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the scores, [n, m]."""
-        a, b = self.x_side(x), self.y_side(y)
+        a: Tensor = self.x_side(x)
+        b: Tensor = self.y_side(y)
         # |g(x)|² is the same for all y that an x is compared with, and would cancel.
         return a @ b.T - b.square().sum(dim=1) / 2
 
@@ -185,7 +186,7 @@ def _fit(critic: _Critic, x: Tensor, y: Tensor, config: InformationConfig, gener
                 best, kept = loss, {name: value.clone() for name, value in critic.state_dict().items()}
         rows = torch.randperm(n, generator=generator)[: config.batch_size]
         optimizer.zero_grad(set_to_none=True)
-        _loss(critic, x[rows], y[rows]).backward()
+        torch.autograd.backward(_loss(critic, x[rows], y[rows]))
         optimizer.step()
     critic.load_state_dict(kept)
 

@@ -48,7 +48,7 @@ class Follower:
             self.sampler.sample(pairs.users[:1], pairs.items[:1], embeddings, self.rng)  # renews a memory
             return
         order = torch.randperm(len(self.positives.users), generator=self.rng)
-        for rows in order.split(self.batch_size):
+        for rows in torch.split(order, self.batch_size):
             self._learn(rows, embeddings)
 
     def _learn(self, rows: torch.Tensor, embeddings: Embeddings) -> None:
@@ -59,5 +59,5 @@ class Follower:
         if loss is None:
             return
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         self.optimizer.step()

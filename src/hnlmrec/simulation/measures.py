@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -65,7 +66,7 @@ def _dot(left: Tensor, right: Tensor) -> float:
 
 def _norm(pair: tuple[Tensor, Tensor]) -> float:
     """Return sqrt(<A, B>), 0 where chance has made the product negative."""
-    return max(_dot(*pair), 0.0) ** 0.5
+    return math.sqrt(max(_dot(*pair), 0.0))
 
 
 def _cosine(left: tuple[Tensor, Tensor], right: tuple[Tensor, Tensor]) -> float:

@@ -43,12 +43,13 @@ def _draw(means: pl.DataFrame, stem: Path) -> str:
     models = means["model"].unique(maintain_order=True).to_list()
     figure = Figure(figsize=(1.2 + 4.3 * len(models), 6.4), layout="constrained")
     panels = figure.subplots(1, len(models), squeeze=False, sharey=True)[0]
+    last = max(means["epoch"].to_list())
     numbers = {name: n for n, name in enumerate(means["method"].unique(maintain_order=True).to_list(), 1)}
     for axes, model in zip(panels, models, strict=True):
         for name, number in numbers.items():
             part = means.filter((pl.col("model") == model) & (pl.col("method") == name))
             _trail(axes, number, family(name), part)
-        axes.set(xlabel="hardness: mean of σ(s(u, j) − s(u, i))", title=f"{model}, epoch {means['epoch'].max()}")
+        axes.set(xlabel="hardness: mean of σ(s(u, j) − s(u, i))", title=f"{model}, epoch {last}")
         axes.set_ylim(bottom=-0.02)
     panels[0].set_ylabel("bias: |G − G*| / |G*|")
     names = [f"{number} {name}" for name, number in numbers.items()]

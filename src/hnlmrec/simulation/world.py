@@ -149,10 +149,10 @@ def _texts(
 
 def _dataset(config: WorldConfig, liked: Flags, observed: Flags, rng: np.random.Generator) -> InteractionDataset:
     is_valid = observed & (rng.random(observed.shape) < config.valid_share)
-    parts = [
-        Interactions.from_pairs(*np.nonzero(part), n_users=len(liked), n_items=liked.shape[1])
-        for part in (observed & ~is_valid, is_valid, liked & ~observed)
-    ]
+    parts = []
+    for part in (observed & ~is_valid, is_valid, liked & ~observed):
+        pairs = np.nonzero(part)
+        parts.append(Interactions.from_pairs(pairs[0], pairs[1], *liked.shape))
     users = Vocabulary((f"u{n}" for n in range(config.n_users)), "user")
     return InteractionDataset(users, Vocabulary((f"i{n}" for n in range(config.n_items)), "item"), *parts)
 
