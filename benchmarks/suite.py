@@ -1,13 +1,14 @@
 """The whole benchmark, side by side in one run: `python benchmarks/suite.py FOLDER ... [--peer PYTHON]`.
 
 For each FOLDER (train.txt.gz and test.txt.gz in the text format of LightGCN): an epoch of LightGCN with uniform
-negatives and a full evaluation here and in RecBole, in turn, then an epoch with the samplers that must stay near
-uniform's, and the rate of sampling. Then the growth of an epoch with the number of interactions, on synthetic
-power-law data, and how far each stage is from what the memory allows.
+negatives and a full evaluation here and in RecBole, in turn, then a step with the samplers that must stay near
+uniform's, in turns with uniform's (samplers.py), and the rate of sampling. Then the growth of an epoch with the
+number of interactions, on synthetic power-law data, and how far each stage is from what the memory allows.
 
 Each part is kept in build/bench as soon as it is measured: an interrupted run goes on behind it. A run that comes
 to its end writes results/*.json, results/growth.svg and results/table.md beside this file (with --docs also into
-docs/performance.md), and forgets the parts.
+docs/performance.md), and forgets the parts. With --only-samplers it measures the samplers again, and takes
+everything else from results/*.json.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ from typing import Any
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 PARTS = Path("build/bench")
-SAMPLERS = ("dns", "mixgcf", "ahns")
 SIZES = (10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_000, 10_000_000)
 BATCH = 2048
+NAMES = ("epoch", "growth", "bounds")  # of the files of results
 
 
 def run(command: list[str]) -> dict[str, Any]:
@@ -68,13 +69,27 @@ def compare(folder: Path, peer: Path | None, peer_epochs: int) -> dict[str, Any]
         script = [str(peer), "-W", "ignore", str(HERE / "recbole" / "measure.py")]
         there = part(f"{name} in RecBole", lambda: run([*script, str(folder), str(peer_epochs)]))
     second = part(f"{name} here, second", lambda: ours(folder))
-    samplers = {
-        sampler: part(f"{name} {sampler}", lambda own=sampler: ours(folder, "--sampler", own, "--epochs", "2"))
-        for sampler in SAMPLERS
-    }
+    samplers = part(f"{name} samplers", lambda: samplers_of(folder))
     rate = part(f"{name} rate of sampling", lambda: rate_of_sampling(folder))
     result = {"folder": name, "here": [first, second], "recbole": there, "samplers": samplers, "sampling": rate}
     return result | {"ratios": ratios(result)}
+
+
+def samplers_of(folder: Path) -> dict[str, Any]:
+    """Return what a step with each sampler costs, measured in turns with uniform's."""
+    return run([sys.executable, str(HERE / "samplers.py"), str(folder)])
+
+
+def measure_samplers_again(folders: list[Path]) -> list[dict[str, Any]]:
+    """Return the kept results of the folders with new figures of the samplers."""
+    kept = {own["folder"]: own for own in json.loads((RESULTS / "epoch.json").read_text())["results"]}
+    for folder in folders:
+        if folder.name not in kept:
+            sys.exit(f"results/epoch.json has nothing of {folder.name}: run once without --only-samplers.")
+        own = kept[folder.name]
+        own["samplers"] = part(f"{folder.name} samplers", lambda here=folder: samplers_of(here))
+        own["ratios"] = ratios(own)
+    return list(kept.values())
 
 
 def rate_of_sampling(folder: Path) -> dict[str, Any]:
@@ -83,9 +98,10 @@ def rate_of_sampling(folder: Path) -> dict[str, Any]:
 
 
 def ratios(result: dict[str, Any]) -> dict[str, float]:
-    """Return RecBole's time over ours, and each sampler's epoch over uniform's."""
+    """Return RecBole's time over ours, and each sampler's step over uniform's."""
     epoch = mean_of(result["here"], "seconds_per_epoch")
-    found = {name: own["seconds_per_epoch"] / epoch for name, own in result["samplers"].items()}
+    samplers = result["samplers"]["milliseconds_per_step"]
+    found = {name: own["wall"]["fastest of uniform"] for name, own in samplers.items() if name != "uniform"}
     there = result["recbole"]
     if there is not None:
         found["recbole epoch"] = median(there["train_seconds"]) / epoch
@@ -153,9 +169,11 @@ def compared(result: dict[str, Any]) -> list[str]:
     for what, label in (("epoch", "epoch, uniform"), ("evaluation", "evaluation, all users")):
         own, ratio = mean_of(here, f"seconds_per_{what}"), found.get(f"recbole {what}")
         rows.append(f"| {folder} | {label}, s | {own:.2f} | {other[what]} | {f'{ratio:.1f} x' if ratio else ''} |")
-    for name, measured in result["samplers"].items():
-        own = measured["seconds_per_epoch"]
-        rows.append(f"| {folder} | epoch, {name}, s | {own:.2f} | | {found[name]:.2f} of uniform's |")
+    for name, measured in result["samplers"]["milliseconds_per_step"].items():
+        if name == "uniform":
+            continue
+        cpu = measured["cpu"]["fastest of uniform"]
+        rows.append(f"| {folder} | step, {name}, of uniform's | {found[name]:.2f} | | CPU time: {cpu:.2f} |")
     rate = result["sampling"]["samplers"]["uniform"]["pairs_per_second"] / 1e6
     memory = max(own["memory_mib"]["beyond_imports"] for own in here)
     rows.append(f"| {folder} | checked uniform negatives, millions a second | {rate:.1f} | | |")
@@ -200,22 +218,43 @@ def main() -> None:
     parser.add_argument("--peer", type=Path, help="the Python of RecBole's environment")
     parser.add_argument("--peer-epochs", type=int, default=1)
     parser.add_argument("--docs", action="store_true", help="put the figures into docs/performance.md")
+    parser.add_argument("--only-samplers", action="store_true", help="measure the samplers alone again")
     options = parser.parse_args()
-    load = round(os.getloadavg()[0], 2)
-    machine = {"cores": os.cpu_count(), "processor": _processor(), "system": platform.system(), "load": load}
-    results = [compare(folder, options.peer, options.peer_epochs) for folder in options.folders]
-    rows = growth()
-    script = [sys.executable, str(HERE / "bandwidth.py"), *map(str, options.folders)]
-    bounds = part("bounds", lambda: run(script))
-    RESULTS.mkdir(exist_ok=True)
-    for name, content in (("epoch", results), ("growth", rows), ("bounds", bounds)):
+    if options.only_samplers:
+        of_epoch, of_growth, of_bounds = (json.loads((RESULTS / f"{name}.json").read_text()) for name in NAMES)
+        machine, rows, bounds = of_epoch["machine"], of_growth["results"], of_bounds["results"]
+        results = measure_samplers_again(options.folders)
+    else:
+        load = round(os.getloadavg()[0], 2)
+        machine = {"cores": os.cpu_count(), "processor": _processor(), "system": platform.system(), "load": load}
+        results = [compare(folder, options.peer, options.peer_epochs) for folder in options.folders]
+        rows = growth()
+        RESULTS.mkdir(exist_ok=True)
+        plot(rows, RESULTS / "growth.svg")
+        script = [sys.executable, str(HERE / "bandwidth.py"), *map(str, options.folders)]
+        bounds = part("bounds", lambda: run(script))
+    keep(machine, results, rows, bounds, docs=options.docs)
+
+
+def keep(
+    machine: dict[str, Any],
+    results: list[dict[str, Any]],
+    rows: list[dict[str, Any]],
+    bounds: dict[str, Any],
+    *,
+    docs: bool,
+) -> None:
+    """Write the results and the table; with `docs`, into the documentation too; forget the parts."""
+    for name, content in zip(NAMES, (results, rows, bounds), strict=True):
         text = json.dumps({"machine": machine, "results": content}, indent=2)
         (RESULTS / f"{name}.json").write_text(text + "\n")
-    plot(rows, RESULTS / "growth.svg")
-    about = f"{machine['cores']} cores, {machine['processor']}, load {load} at the start"
-    text = f"{about}\n\n{table(results, rows, bounds)}"
+    about = f"{machine['cores']} cores, {machine['processor']}, load {machine['load']} at the start"
+    loads = " and ".join(f"{own['samplers']['load_average_before']:.1f}" for own in results)
+    rounds = results[0]["samplers"]["rounds"]
+    turns = f"Samplers: the fastest of {rounds} turns each, in turns with uniform, load {loads} at the start"
+    text = f"{about}. {turns}.\n\n{table(results, rows, bounds)}"
     (RESULTS / "table.md").write_text(text)
-    if options.docs:
+    if docs:
         publish(text)
     shutil.rmtree(PARTS)
     print(text)

@@ -48,8 +48,7 @@ class MixGCFSampler(CandidateSampler):
             scores = self.guarded(users, candidates, scores)
             chosen.append(choose(candidates, scores.argmax(dim=2)))
             vectors.append(embeddings.take(item_table, torch.cat([positives[:, None], chosen[-1]], dim=1)))
-        of_positives, of_chosen = torch.split(
-            torch.stack(vectors), [1, self.n_negatives], dim=2
-        )  # [L, B, 1 or K, d]
+        both = torch.stack(vectors)  # [L, B, 1 + K, d]
+        of_positives, of_chosen = torch.split(both, [1, self.n_negatives], dim=2)
         mixes = torch.lerp(of_chosen, of_positives, shares)
         return Negatives(chosen[0], pool(mixes, embeddings.items.shape[1]))
