@@ -131,3 +131,49 @@ def test_the_judge_needs_no_language_model(cli: Cli, config: Path) -> None:
     labels = {stage["label"] for stage in result.json["stages"]}
     assert "judge" in labels
     assert not labels & {"pretrain", "finetune", "vectors", "profiles"}
+
+
+@pytest.fixture
+def other(data: Path) -> Path:
+    """Another data set: a part of the users, under other names, and fewer items a user."""
+    folder = data.with_name("others")
+    folder.mkdir()
+    head, *rows = (data / "interactions.csv").read_text().splitlines()
+    kept = [f"v{row[1:]}" for place, row in enumerate(rows) if place % 9 < 6 and place < 180]
+    (folder / "interactions.csv").write_text("\n".join([head, *kept]) + "\n")
+    (folder / "items.jsonl").write_text((data / "items.jsonl").read_text())
+    return folder
+
+
+def test_an_encoder_tuned_on_another_data_set_writes_the_vectors(cli: Cli, config: Path, other: Path) -> None:
+    options = ("compare.initialisations=[]", "--until", "vectors", "--json")
+    own = cli("run", config, f"data.source={other}", *options).json["stages"]
+    tuned = {stage["label"]: stage for stage in own}["finetune"]
+    outcome = cli("run", config, f"finetuning.transfer_from.source={other}", *options)
+    assert outcome.status == 0, outcome.stderr
+    stages = {stage["label"]: stage for stage in outcome.json["stages"]}
+    assert stages["source/finetune"]["key"] == tuned["key"]
+    assert stages["source/finetune"]["reused"]
+    assert "finetune" not in stages
+    adopted = cli("run", config, f"finetuning.adapter={tuned['path']}", *options)
+    assert adopted.status == 0, adopted.stderr
+    again = {stage["label"]: stage for stage in adopted.json["stages"]}
+    assert not [label for label in again if "finetune" in label or "source" in label]
+    for name in ("items.npy", "users.npy"):
+        written = [(Path(found["vectors"]["path"]) / name).read_bytes() for found in (stages, again)]
+        assert written[0] == written[1]
+
+
+def test_an_encoder_that_does_not_fit_is_refused_before_anything_is_made(
+    cli: Cli, config: Path, tmp_path: Path
+) -> None:
+    missing = cli("run", config, f"finetuning.adapter={tmp_path}")
+    assert missing.status == 2
+    assert "holds no encoder" in missing.stderr
+    (tmp_path / "encoder.json").write_text('{"cf": {"size": 16, "user_scale": 1, "item_scale": 1}}')
+    longer = cli("run", config, f"finetuning.adapter={tmp_path}")
+    assert longer.status == 2
+    assert "pretrain.model.embedding_size=16" in longer.stderr
+    both = cli("run", config, f"finetuning.adapter={tmp_path}", "finetuning.transfer_from.source=x")
+    assert both.status == 2
+    assert "not both" in both.stderr

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from hnlmrec.errors import UnknownChoiceError
 from hnlmrec.studies.files import load_study, shipped_studies
+from hnlmrec.studies.spaces import search_space
 
 
 @pytest.mark.parametrize("name", shipped_studies())
@@ -20,6 +24,40 @@ def test_in_the_overall_study_only_the_judged_variants_have_recognised_positives
     share = {cell.place.variant: cell.config.training.recognised_share for cell in cells}
     judged = {label for label, value in share.items() if value}
     assert judged == {"dns, recognised", "hnlmrec", "judge"}
+
+
+def test_transfer_is_from_a_data_set_of_the_study_and_from_no_other_to_itself(tmp_path: Path) -> None:
+    study = load_study("transfer", ["data.toys=a", "data.ml1m=b", "study.seeds=[0]"])
+    cells = {(cell.place.dataset, cell.place.variant): cell.config for cell in study.grid.cells()}
+    source = cells["ml1m", "hnlmrec, tuned on toys"].finetuning.transfer_from
+    assert source == cells["toys", "dns"].data
+    here = cells["ml1m", "hnlmrec, tuned on ml1m"]
+    assert here.finetuning.transfer_from is None
+    assert here == cells["ml1m", "hnlmrec, tuned here"]
+    moved = cells["ml1m", "hnlmrec, tuned on toys"]
+    assert moved.data == here.data
+    text = shipped_studies()["transfer"].read_text(encoding="utf-8")
+    (tmp_path / "wrong.toml").write_text(text.replace('transfer_from = "ml1m"', 'transfer_from = "films"'))
+    with pytest.raises(UnknownChoiceError, match="unknown data set of the study 'films'"):
+        load_study(str(tmp_path / "wrong.toml"))
+
+
+def test_every_method_is_searched_in_its_own_space() -> None:
+    study = load_study("llm-enhanced", ["study.seeds=[0]", "search.trials=2"])
+    spaces = {
+        variant.label: search_space(cell.config, variant, study.config.search, variant.set)
+        for variant in study.config.variants
+        for cell in study.grid.cells()
+        if cell.place.variant == variant.label and cell.place.initialisation != "random"
+    }
+    assert {key for key in spaces["kar"] if key.startswith("enhancement.")} == {
+        "enhancement.n_shared",
+        "enhancement.n_dedicated",
+        "enhancement.expert_size",
+    }
+    assert "enhancement.weight" in spaces["rlmrec_con"]
+    assert "training.recognised_share" in spaces["hnlmrec"]
+    assert not [key for key in spaces["dns"] if key.startswith(("enhancement.", "training.recognised"))]
 
 
 def test_a_data_set_is_placed_by_its_label() -> None:

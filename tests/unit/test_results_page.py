@@ -14,6 +14,7 @@ from scipy import stats
 from hnlmrec.errors import MissingFileError
 from hnlmrec.evaluation.significance import holm
 from hnlmrec.reporting.results import publish_study, write_results_page
+from hnlmrec.reporting.results.beside import BesideAccuracy
 from hnlmrec.reporting.results.publish import without_machine, without_paths
 from hnlmrec.reporting.study.claims import claims_frame
 from hnlmrec.reporting.study.inputs import Outline, StudyFiles
@@ -41,6 +42,7 @@ def files() -> StudyFiles:
             found = values(variant, seed or 0)
             mean = float(found.mean())
             row = {"family": family, f"test/{METRIC}": mean, f"valid/{METRIC}": mean, "test/arp@20": 3.0}
+            row["fhns_ratio"] = 4.0 - list(FAMILIES).index(variant)
             rows.append({**place, **row, "test/map@5": 0.1, "key": f"{variant}{seed}", "seconds": 1800.0})
             frame = pl.DataFrame({"user_id": [f"u{n}" for n in range(N_USERS)], METRIC: found})
             users.append(frame.with_columns(pl.lit(value).alias(name) for name, value in place.items()))
@@ -148,6 +150,7 @@ def test_the_page_says_what_was_run_and_what_held(study: Path, tmp_path: Path) -
     assert "(noise)" in text
     assert "higher in 0 of 2 seeds" in text
     assert "### toys, mf" in text
+    assert "| toys, mf, random | hnlmrec | **yes**: 2.00 against 4.00 | – | – | – |" in text
     pictures = [line.split('"')[1] for line in text.splitlines() if line.startswith("<img")]
     assert pictures
     assert all((page.parent / picture).is_file() for picture in pictures)
@@ -182,3 +185,34 @@ def test_of_a_path_the_last_part_is_kept(text: str, kept: str) -> None:
 
 def test_places_of_a_machine_are_not_told() -> None:
     assert without_machine(["runtime.artifacts=x", "training.epochs=3"]) == ["training.epochs=3"]
+
+
+def test_beside_accuracy_by_value_and_by_interval() -> None:
+    place = {"dataset": "toys", "model": "mf", "initialisation": "random"}
+    results = pl.DataFrame(
+        [
+            {**place, "variant": v, "family": FAMILIES[v], "fhns_ratio": r}
+            for v, r in (("dns", 2.0), ("hnlmrec", 3.0))
+        ]
+    )
+    reach = pl.DataFrame(
+        [{**place, "variant": v, "seed": s, "epoch": e} for v, s, e in (("dns", 0, None), ("hnlmrec", 0, 5))]
+    )
+    interval = {"mean": 0.2, "difference": 0.1, "difference_low": 0.05, "difference_high": 0.2}
+    lower = {"mean": 0.1, "difference": -0.1, "difference_low": -0.2, "difference_high": 0.01}
+    groups = pl.DataFrame(
+        [
+            {**place, "variant": "hnlmrec", "kind": "items", "group": 2, **lower},
+            {**place, "variant": "hnlmrec", "kind": "items", "group": 1, **interval},
+            {**place, "variant": "hnlmrec", "kind": "users", "group": 1, **lower},
+        ]
+    )
+    (line,) = BesideAccuracy(results, groups, reach, "dns").lines()
+    assert [cell.strip() for cell in line.strip("|").split("|")] == [
+        "toys, mf, random",
+        "hnlmrec",
+        "**no**: 3.00 against 2.00",
+        "**yes**: epoch 5.0 against never in some seed",
+        "**yes**: 0.2000, +0.1000 (+0.0500 … +0.2000)",
+        "not shown: 0.1000, -0.1000 (-0.2000 … +0.0100)",
+    ]

@@ -19,6 +19,7 @@ from hnlmrec.reporting.study.groups import groups_frame
 from hnlmrec.reporting.study.inputs import Outline, Part, StudyFiles
 from hnlmrec.reporting.study.reach import reach_caption, reach_frame, reach_table
 from hnlmrec.reporting.tables import to_markdown
+from hnlmrec.studies.collect import _steady
 from hnlmrec.studies.groups import PreparedGroups
 
 torch = pytest.importorskip("torch")
@@ -145,6 +146,12 @@ def test_what_a_run_says_of_groups_is_what_its_lists_say(tmp_path: Path) -> None
     assert (bounds["high"].to_numpy()[:-1] < bounds["low"].to_numpy()[1:]).all()
     with pytest.raises(MissingFileError, match="run the evaluate stage again"):
         read_hits(tmp_path, "test")
+
+
+def test_an_epoch_that_pays_for_compiling_does_not_count_as_the_methods_time() -> None:
+    assert _steady([15.0, 0.5, 0.4, 0.6]) == [0.5, 0.5, 0.4, 0.6]
+    assert _steady([0.1, 0.5, 0.4]) == [0.1, 0.5, 0.4]
+    assert _steady([3.0]) == [3.0]
 
 
 def test_the_first_epoch_at_95_percent_of_the_baselines_best(files: StudyFiles) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hnlmrec.console import ProgressReporter
+from hnlmrec.data.preparation import PreparationConfig
 from hnlmrec.models.enhancements import ENHANCEMENTS
 from hnlmrec.models.recommenders import RECOMMENDERS
 from hnlmrec.negative_sampling import SAMPLERS
@@ -49,6 +50,10 @@ from hnlmrec.pipeline.training_stages import (
     TrainStage,
     TrainStageConfig,
 )
+from hnlmrec.pipeline.transfer_stage import AdoptStage, AdoptStageConfig
+
+SOURCE = "source/"
+"""Begins the labels of stages on the data set from which an encoder is transferred."""
 
 
 @dataclass(frozen=True)
@@ -230,10 +235,37 @@ class _Builder:
         )
         return self.add("finetune", FinetuneStage(stage_config, self.progress), inputs)
 
+    def encoder(self) -> str:
+        """The encoder that writes the vectors: fine-tuned on this data, or taken over from elsewhere."""
+        section = self.config.finetuning
+        if not section.adapter and section.transfer_from is None:
+            return self.finetune()
+        inputs = {"pretrain": self.pretrain()}
+        if section.transfer_from is not None:
+            inputs["encoder"] = self._tuned_on(section.transfer_from)
+        stage_config = AdoptStageConfig(
+            size=self.config.pretrain.model.embedding_size,
+            precision=section.precision,
+            folder=section.adapter,
+            device=section.device,
+        )
+        return self.add("adopt", AdoptStage(stage_config), inputs)
+
+    def _tuned_on(self, data: PreparationConfig) -> str:
+        """Add the stages that fine-tune on another data set: those of a run on it, whose artefacts they share."""
+        section = self.config.finetuning.model_copy(update={"transfer_from": None})
+        config = self.config.model_copy(update={"data": data, "finetuning": section})
+        other = _Builder(config, self.session, self.progress)
+        tuned = other.finetune()
+        for node in other.nodes.values():
+            inputs = {role: f"{SOURCE}{label}" for role, label in node.inputs.items()}
+            self.add(f"{SOURCE}{node.label}", node.stage, inputs)
+        return f"{SOURCE}{tuned}"
+
     def vectors(self) -> str:
         """What the fine-tuned LLM emits for items, users and pairs."""
         config, section = self.config, self.config.finetuning
-        inputs = {"finetune": self.finetune(), "pretrain": self.pretrain()}
+        inputs = {"finetune": self.encoder(), "pretrain": self.pretrain()}
         inputs |= {"prepare": self.prepare(), "inner": self.inner()}
         inputs |= self.inner_profiles()
         stage_config = VectorsStageConfig(

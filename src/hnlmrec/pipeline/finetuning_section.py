@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from hnlmrec.config import Config, runtime
+from hnlmrec.config import Config, added, runtime
+from hnlmrec.data.preparation import PreparationConfig
 from hnlmrec.finetuning import EncoderSettings, FinetuningConfig, GenerationConfig, TextsConfig, TripletsConfig
 
 
@@ -25,3 +26,16 @@ class FinetuningSection(Config):
     """`auto` (CUDA where there is one), `cpu`, `cuda`, …"""
     precision: str = "auto"
     """`float32`, `bfloat16`, or `auto`: bfloat16 on a CUDA device that has it."""
+    adapter: str = added("")
+    """Folder of an encoder that was fine-tuned elsewhere (artifacts/finetune/KEY): it writes the vectors, and
+    nothing is fine-tuned here. Its own settings hold, not those of `encoder`; it must read CF vectors of the
+    length of this run's."""
+    transfer_from: PreparationConfig | None = added(None)
+    """Another data set, by the fields of the section [data]: the encoder is fine-tuned on that one, with the
+    settings of this run, and writes the vectors of this one without tuning."""
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> FinetuningSection:
+        if self.adapter and self.transfer_from is not None:
+            raise ValueError("give either adapter (a folder) or transfer_from (a data set), and not both")
+        return self

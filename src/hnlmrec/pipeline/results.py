@@ -13,7 +13,7 @@ from hnlmrec.data.tables import read_json
 from hnlmrec.errors import DataError, MissingFileError
 from hnlmrec.evaluation.files import read_evaluation
 from hnlmrec.evaluation.significance import Comparison, compare
-from hnlmrec.pipeline.build import Experiment, experiments
+from hnlmrec.pipeline.build import SOURCE, Experiment, experiments
 from hnlmrec.pipeline.config import RunConfig
 from hnlmrec.pipeline.graph import NodeResult
 
@@ -153,7 +153,7 @@ def _describe_experiment(experiment: Experiment, results: Mapping[str, NodeResul
 
 def _llm_counts(results: Mapping[str, NodeResult]) -> dict[str, int]:
     asking = ("profiles", "profiles/inner", "hard_negatives", "preferences")
-    stages = [results[label] for label in asking if label in results]
+    stages = [results[label] for name in asking for label in (name, f"{SOURCE}{name}") if label in results]
     made = [stage.counts for stage in stages if not stage.reused]
     counts = {
         name: sum(int(stage[name]) for stage in made)

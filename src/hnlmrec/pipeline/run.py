@@ -42,6 +42,7 @@ STAGE_NAMES = (
     "pretrain",
     "triplets",
     "finetune",
+    "adopt",
     "vectors",
     "judge",
     "preferences",

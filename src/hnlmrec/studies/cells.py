@@ -133,7 +133,8 @@ class Grid:
         """Build one cell; `extra` are settings after those of the variant and before the command line's."""
         where = f"variant {variant.label!r} with model {model.label!r} on {dataset.label!r}"
         values = self._values(model, variant)
-        settings = [*dataset.set, *model.set, *variant.set, *extra, *self.overrides, *self._seed(place)]
+        settings = [*dataset.set, *model.set, *variant.set, *self._transfer(dataset, variant, values)]
+        settings += [*extra, *self.overrides, *self._seed(place)]
         if place.initialisation != NO_START:
             settings.append(f"initialisation={json.dumps(place.initialisation)}")
         own = [text.removeprefix("recommender.") for text in settings if text.startswith("recommender.")]
@@ -163,6 +164,15 @@ class Grid:
             values["negatives"] = "text"
             values["compare"] = {"samplers": [{"name": "semantic"}]}
         return values
+
+    def _transfer(self, dataset: DatasetSection, variant: VariantSection, values: Values) -> list[str]:
+        """Return the settings by which the LLM is fine-tuned on another data set; `values` get its base."""
+        if variant.transfer_from in ("", dataset.label):
+            return []
+        source = next(entry for entry in self.datasets if entry.label == variant.transfer_from)
+        values.setdefault("finetuning", {})["transfer_from"] = dict(values.get("data", {}))
+        settings = [text for text in (*source.set, *self.overrides) if text.startswith("data.")]
+        return [f"finetuning.transfer_from.{text.removeprefix('data.')}" for text in settings]
 
     def _seed(self, place: Place) -> list[str]:
         if place.seed is None:
@@ -213,6 +223,7 @@ def _check_labels(study: StudyConfig, datasets: Sequence[Any], models: Sequence[
     named += [("variant", name) for name in chosen.variants]
     named += [("variant", name) for vary in study.vary for name in vary.variants]
     named += [("variant", name) for name in study.search.spaces]
+    named += [("data set", variant.transfer_from) for variant in study.variants if variant.transfer_from]
     if study.study.baseline:
         named.append(("variant", study.study.baseline))
     for family, name in named:

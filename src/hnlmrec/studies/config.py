@@ -72,6 +72,9 @@ class VariantSection(Config):
     with "recommender."."""
     initialisations: tuple[str, ...] = ()
     """Its own initialisations, in place of the study's."""
+    transfer_from: str = ""
+    """Label of the data set on which its LLM is fine-tuned; on the others it writes vectors without tuning. On
+    that data set itself the variant is the fine-tuned one."""
 
 
 class VarySection(Config):

@@ -14,6 +14,7 @@ from hnlmrec.artifacts import storage_errors
 from hnlmrec.data.tables import read_json
 from hnlmrec.errors import MissingFileError
 from hnlmrec.reporting.comparisons import format_p
+from hnlmrec.reporting.results.beside import beside_accuracy
 from hnlmrec.reporting.results.publish import FACTS, TABLES
 from hnlmrec.reporting.study.claims import RIVALS
 from hnlmrec.reporting.study.page import CLAIMS
@@ -59,6 +60,7 @@ class _Study:
             self.facts: dict[str, Any] = read_json(folder / FACTS)
             self.claims = pl.read_parquet(folder / CLAIMS)
             self.tables = (folder / TABLES).read_text(encoding="utf-8")
+            self.beside = beside_accuracy(folder, self.facts["baseline"])
         except FileNotFoundError as error:
             raise MissingFileError(
                 f"{folder} is not whole: {error.filename} is missing. Publish it again: hnlmrec results runs/NAME."
@@ -84,8 +86,8 @@ def _overview(studies: Sequence[_Study]) -> str:
 
 
 def _section(study: _Study) -> str:
-    blocks = [f"## {study.title}", _facts(study.facts), _claims(study), _tables(study.tables)]
-    blocks.append(_pictures(study))
+    blocks = [f"## {study.title}", _facts(study.facts), _claims(study), study.beside]
+    blocks += [_tables(study.tables), _pictures(study)]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
