@@ -63,3 +63,37 @@ def test_fine_tuning_in_two_processes_killed_and_resumed_gives_the_losses_of_one
         (tmp_path / "one" / "result.json").read_text()
     )
 
+
+TRAIN = ("train", "films", "--json", "model.embedding_size=8", "training.batch_size=33", "training.epochs=6")
+TRAIN += ("training.patience=6", "training.select_by=recall@5", "evaluation.ks=[5]", "training.device=cpu")
+TRAIN += ("training.learning_rate=0.05", "runtime.threads=1")
+
+
+def trained(process: subprocess.CompletedProcess[str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return what `--json` printed, and the history of the training."""
+    assert process.returncode == 0, process.stderr
+    result: dict[str, Any] = json.loads(process.stdout)
+    return result, read_lines(Path(result["run_dir"]) / "metrics.jsonl")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("data")
+@pytest.mark.parametrize(("model", "sampler"), [("lightgcn", "dns"), ("mf", "uniform"), ("simgcl", "in_batch")])
+def test_cf_training_in_two_processes_gives_the_losses_and_metrics_of_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, sampler: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = ("hnlmrec", *TRAIN, "--model", model, "--sampler", sampler)
+    one, history = trained(launch(*command, n=1, folder=tmp_path))
+    elsewhere = ("runtime.artifacts=other", "runtime.runs=other_runs")
+    two, shared = trained(launch(*command, *elsewhere, n=2, folder=tmp_path))
+    keys = [[(stage["label"], stage["key"]) for stage in result["stages"]] for result in (one, two)]
+    assert keys[0] == keys[1], "the number of processes changes no key"
+    assert [row["epoch"] for row in shared] == [row["epoch"] for row in history] == [1, 2, 3, 4, 5, 6]
+    for row, other in zip(shared, history, strict=True):
+        assert row["losses"] == pytest.approx(other["losses"], rel=1e-4)
+    assert two["best_epoch"] == one["best_epoch"]
+    for split in ("valid", "test"):
+        assert two["metrics"][split] == pytest.approx(one["metrics"][split], abs=0.02)
+    assert history[-1]["loss"] < history[0]["loss"], "it did learn"
+    assert not list(tmp_path.glob("other/**/*.partial*")), "one process alone has written"

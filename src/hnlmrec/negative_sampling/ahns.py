@@ -36,6 +36,7 @@ class AHNSSampler(CandidateSampler):
     """
 
     Config = AHNSConfig
+    draws_by_row = True
 
     def __init__(self, dataset: InteractionDataset, config: AHNSConfig) -> None:
         super().__init__(dataset, config)

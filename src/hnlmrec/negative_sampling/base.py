@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -48,6 +48,11 @@ class Negatives:
     hard: Tensor | None = None
     hard_found: Tensor | None = None
     hard_items: Tensor | None = None
+
+    def of_rows(self, rows: slice) -> Negatives:
+        """Return the negatives of some rows of the batch."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Negatives(**{name: None if value is None else value[rows] for name, value in values.items()})
 
     def embeddings(self, embeddings: Embeddings) -> Tensor:
         """Return what is scored, [B, K, d]."""
@@ -112,6 +117,9 @@ class NegativeSampler(nn.Module, ABC):
     uses_embeddings: ClassVar[bool] = True
     """False where the sampler reads no embeddings: the model then makes the vectors of the batch alone. What is
     passed as `embeddings` are layer-0 vectors in that case, and `auxiliary_loss` is not called."""
+    draws_by_row: ClassVar[bool] = False
+    """True where the negatives of a row depend on that row and on its own numbers of `self.candidates` alone: then
+    each of several processes draws and scores its own rows only. Otherwise each draws those of the whole batch."""
     uses_layers: ClassVar[bool] = False
     """True where the sampler reads `user_layers` and `item_layers`, which cost extra."""
 

@@ -10,6 +10,8 @@ does not grow with the share of items that a user has seen, and every draw is ri
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Self
 
 import numba
@@ -46,6 +48,7 @@ class UniformCandidates(nn.Module):
     def __init__(self, train: Interactions) -> None:
         super().__init__()
         self.n_items = train.n_items
+        self._rows: tuple[slice, int] | None = None
         check_that_negatives_exist(train)
         places = np.arange(len(train)) - np.repeat(train.indptr[:-1], train.degrees)
         thresholds = train.indices - places
@@ -67,8 +70,18 @@ class UniformCandidates(nn.Module):
         Returns:
             int64 [B, n].
         """
-        shape = (len(users), n)
-        return self.at(users, torch.rand(shape, generator=rng, device=users.device, dtype=torch.float64))
+        rows, total = self._rows or (slice(None), len(users))
+        places = torch.rand((total, n), generator=rng, device=users.device, dtype=torch.float64)
+        return self.at(users, places[rows])
+
+    @contextmanager
+    def only(self, rows: slice, total: int) -> Iterator[None]:
+        """Within the block, draw for these rows of a batch of `total` what they would get in the whole batch."""
+        self._rows = (rows, total)
+        try:
+            yield
+        finally:
+            self._rows = None
 
     def is_train(self, users: Tensor, items: Tensor) -> Tensor:
         """Return which pairs are in the train split: bool, of the shape of `items`.

@@ -25,6 +25,7 @@ class DNSSampler(CandidateSampler):
     """
 
     Config = DNSConfig
+    draws_by_row = True
 
     def sample(self, users: Tensor, positives: Tensor, embeddings: Embeddings, rng: torch.Generator) -> Negatives:
         """Draw K items for each user, int64 [B, K]."""

@@ -27,6 +27,7 @@ class UniformSampler(NegativeSampler):
 
     Config = UniformConfig
     uses_embeddings = False
+    draws_by_row = True
 
     def __init__(self, dataset: InteractionDataset, config: UniformConfig) -> None:
         super().__init__(dataset, config)

@@ -88,6 +88,7 @@ class FinetuneStage(Stage[FinetuneStageConfig]):
     """Fine-tunes the encoder; inputs prepare (an inner train), pretrain, triplets and, where used, profiles."""
 
     name = "finetune"
+    shared = True
 
     def __init__(self, config: FinetuneStageConfig, progress: ProgressReporter) -> None:
         self.config, self.progress = config, progress

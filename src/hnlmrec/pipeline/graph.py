@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from hnlmrec.artifacts import Artifact, ArtifactStore, artifact_key
 from hnlmrec.config import Config, fingerprint_fields
+from hnlmrec.processes import current
 
 log = logging.getLogger(__name__)
 C = TypeVar("C", bound=Config)
@@ -40,10 +41,13 @@ class Stage(ABC, Generic[C]):
         name: folder of its artefacts.
         version: raised whenever the same config and inputs give another payload.
         config: all that decides the payload besides the inputs.
+        shared: whether all processes of a launcher run it together, of which the main one alone writes; any other
+            stage is run by the main process, and the others wait.
     """
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
+    shared: ClassVar[bool] = False
     config: C
 
     @abstractmethod
@@ -124,25 +128,46 @@ def _run_node(node: Node, results: Mapping[str, NodeResult], store: ArtifactStor
     inputs = {role: results[label].artifact.key for role, label in node.inputs.items()}
     external = node.stage.external_inputs()  # may hash a large source: asked for once
     key = artifact_key(node.stage.name, node.stage.version, node.stage.config, inputs | external)
+    processes = current()
     found = store.find(node.stage.name, key)
-    if found is not None:
+    if processes.tell(found is not None):
         log.info("%s: found %s", node.label, key)
-        return NodeResult(node.label, found, reused=True)
-    log.info("%s: making %s", node.label, key)
+        reused = True
+    elif processes.is_main:
+        log.info("%s: making %s", node.label, key)
+        reused = _make(node, results, store, key, {"inputs": inputs, "external_inputs": external})
+    else:
+        reused = _help(node, results)
+    processes.wait()
+    made = found or store.find(node.stage.name, key)
+    assert made is not None
+    return NodeResult(node.label, made, reused)
+
+
+def _make(
+    node: Node, results: Mapping[str, NodeResult], store: ArtifactStore, key: str, facts: Mapping[str, Any]
+) -> bool:
+    """Run a stage and commit what it made; return whether another run has made it in the meantime."""
     started = time.perf_counter()
     with store.create(node.stage.name, key) as work:
+        if node.stage.shared:
+            current().tell(None if work.found is not None else str(work.path.resolve()))
         if work.found is None:
-            summary = node.stage.run({role: results[label].path for role, label in node.inputs.items()}, work.path)
-            work.facts |= {
-                **_facts(node, summary, time.perf_counter() - started),
-                "inputs": inputs,
-                "external_inputs": external,
-            }
-    if work.found is not None:  # another process has made it in the meantime
-        return NodeResult(node.label, work.found, reused=True)
-    made = store.find(node.stage.name, key)
-    assert made is not None
-    return NodeResult(node.label, made, reused=False)
+            summary = node.stage.run(_paths(node, results), work.path)
+            work.facts |= {**_facts(node, summary, time.perf_counter() - started), **facts}
+    return work.found is not None
+
+
+def _help(node: Node, results: Mapping[str, NodeResult]) -> bool:
+    """Take part in a shared stage; return whether it was made in the meantime."""
+    path = current().tell(None) if node.stage.shared else None
+    if path is not None:
+        node.stage.run(_paths(node, results), Path(path))
+    return node.stage.shared and path is None
+
+
+def _paths(node: Node, results: Mapping[str, NodeResult]) -> dict[str, Path]:
+    return {role: results[label].path for role, label in node.inputs.items()}
 
 
 def _facts(node: Node, summary: StageSummary, seconds: float) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from hnlmrec.pipeline.graph import Node, NodeResult, run_graph
 from hnlmrec.pipeline.report import write_run_report
 from hnlmrec.pipeline.results import RESULT, STAGES, describe_run, open_run
 from hnlmrec.pipeline.session import LLMSession
+from hnlmrec.processes import joined
 from hnlmrec.rng import RandomStreams
 
 log = logging.getLogger(__name__)
@@ -67,6 +68,9 @@ def run_pipeline(
         until: the last stage to run; None for all, the report included.
         progress: shows how far it has come.
 
+    Returns:
+        of the main process, where a launcher (torchrun, accelerate) has started several; {} of the others.
+
     Raises:
         UnknownChoiceError: there is no stage `until`.
         UserInputError: the configuration or the data is wrong.
@@ -76,11 +80,15 @@ def run_pipeline(
     started = time.perf_counter()
     store = store or ArtifactStore(Path(config.runtime.artifacts))
     folder = Path(config.runtime.runs) / config.name
-    with _session(config, store) as session:
-        nodes = _up_to(build_graph(config, session, progress or SilentProgress()), until)
+    with joined() as processes, _session(config, store) as session:
+        shown = progress if progress is not None and processes.is_main else SilentProgress()
+        nodes = _up_to(build_graph(config, session, shown), until)
         prepared = run_graph(nodes[:1], store)
+        warn_of_data(prepared["prepare"], config.data)
         _check_catalogue(config, prepared["prepare"].counts["items"])
         results = run_graph(nodes, store, prepared)
+    if not processes.is_main:
+        return {}
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for name in _OUTDATED:

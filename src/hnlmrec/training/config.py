@@ -9,6 +9,7 @@ from pydantic import Field
 
 from hnlmrec.config import Config, runtime
 from hnlmrec.errors import ConfigError
+from hnlmrec.processes import best_device
 
 
 class TrainingConfig(Config):
@@ -81,7 +82,7 @@ def resolve_device(name: str) -> torch.device:
         ConfigError: torch does not know the name, or the machine lacks the device.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device(best_device())
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

@@ -10,7 +10,9 @@ from torch import Tensor
 from hnlmrec.losses import LOSSES, ego_l2, hard_negative_contrast
 from hnlmrec.models.base import Batch, Embeddings, Rows, TrainableModel
 from hnlmrec.negative_sampling.base import Negatives, NegativeSampler
+from hnlmrec.processes import Processes
 from hnlmrec.training.config import TrainingConfig
+from hnlmrec.training.sharing import ALONE, Share
 
 
 @dataclass(frozen=True)
@@ -21,11 +23,13 @@ class Step:
         losses: scalar of each term, already weighted; the step descends on their sum.
         positive_scores: [B].
         negative_scores: [B, K].
+        batch: the rows that this process took; all the rest is about them.
         negatives: what the sampler gave.
         catalogue: [n_items, d], the items' vectors without gradient, where the sampler was given them.
     """
 
     losses: dict[str, Tensor]
+    batch: Batch
     positive_scores: Tensor
     negative_scores: Tensor
     negatives: Negatives
@@ -33,26 +37,40 @@ class Step:
 
 
 def compute_step(
-    model: TrainableModel, sampler: NegativeSampler, config: TrainingConfig, batch: Batch, rng: torch.Generator
+    model: TrainableModel,
+    sampler: NegativeSampler,
+    config: TrainingConfig,
+    batch: Batch,
+    rng: torch.Generator,
+    *,
+    processes: Processes = ALONE,
 ) -> Step:
     """Draw the negatives of a batch and compute every term of the loss.
 
     Where the sampler does not look at embeddings, the negatives are drawn first, and the model need only make the
-    vectors of the batch.
+    vectors of the batch. With several processes each computes the terms of its own rows, weighted so that their
+    sum is the loss of the batch; the terms that need the whole batch are computed by all, and divided.
     """
+    share = Share.of(len(batch.users), processes)
+    own = share.batch(batch)
     embeddings = model.propagate(layers=sampler.uses_layers) if sampler.uses_embeddings else None
     seen = embeddings or model.ego_embeddings().detach()
-    negatives = sampler.sample(batch.users, batch.positives, seen, rng)
-    items = batch.positives if negatives.items is None else torch.cat([batch.positives, negatives.items.flatten()])
-    rows = model.rows(batch.users, items) if embeddings is None else model.take(embeddings, batch.users, items)
-    positive_scores, negative_scores = _scores(rows, negatives, len(batch.users))
+    drawn, negatives = share.draw(sampler, batch, seen, rng)
+    items = own.positives if negatives.items is None else torch.cat([own.positives, negatives.items.flatten()])
+    rows = model.rows(own.users, items) if embeddings is None else model.take(embeddings, own.users, items)
+    positive_scores, negative_scores = _scores(rows, negatives, len(own.users))
     losses = {"ranking": LOSSES[config.loss](positive_scores, negative_scores, negatives.weights)}
     if config.regularization:
         losses["l2"] = config.regularization * ego_l2(rows.ego_users, rows.ego_items)
-    losses |= _contrast(rows, negatives, config)
-    losses |= _auxiliary(model, sampler, batch, negatives, embeddings)
+    if not share.is_whole:
+        losses = {name: share.weight * loss for name, loss in losses.items()}
+    losses |= {
+        name: _part(loss, share, negatives, drawn) for name, loss in _contrast(rows, negatives, config).items()
+    }
+    together = _auxiliary(model, sampler, batch, drawn, embeddings)
+    losses |= {name: loss / processes.size for name, loss in together.items()}
     catalogue = None if embeddings is None else embeddings.items.detach()
-    return Step(losses, positive_scores, negative_scores, negatives, catalogue)
+    return Step(losses, own, positive_scores, negative_scores, negatives, catalogue)
 
 
 def _scores(rows: Rows, negatives: Negatives, n: int) -> tuple[Tensor, Tensor]:
@@ -70,6 +88,13 @@ def _contrast(rows: Rows, negatives: Negatives, config: TrainingConfig) -> dict[
     positives = rows.items[: len(rows.users)]
     loss = hard_negative_contrast(rows.users, positives, hard, negatives.hard_found, config.temperature)
     return {"contrastive": config.contrastive_weight * loss}
+
+
+def _part(loss: Tensor, share: Share, negatives: Negatives, drawn: Negatives) -> Tensor:
+    """Weight the mean over what was found in the own rows, so that the sum is the mean over the whole batch."""
+    if share.is_whole or negatives.hard_found is None or drawn.hard_found is None:
+        return loss
+    return loss * (share.weight > 0) * negatives.hard_found.sum() / drawn.hard_found.sum().clamp(min=1)
 
 
 def _auxiliary(

@@ -20,12 +20,14 @@ from hnlmrec.data.judgements import JudgementTable
 from hnlmrec.errors import ConfigError, TrainingDivergedError
 from hnlmrec.models.base import Batch, Embeddings, TrainableModel
 from hnlmrec.negative_sampling.base import NegativeSampler
+from hnlmrec.processes import current
 from hnlmrec.rng import RandomStreams
 from hnlmrec.training.config import TrainingConfig, resolve_device
 from hnlmrec.training.loggers import LOGGERS, LoggedRun, RunLogger
 from hnlmrec.training.objective import compute_step
 from hnlmrec.training.recognised import RecognisedPositives
 from hnlmrec.training.result import DrawnNegatives, EpochReport, History, TrainingResult, write_records
+from hnlmrec.training.sharing import sum_gradients
 
 Evaluate = Callable[[Embeddings, Split], Mapping[str, float]]
 """Takes embeddings without gradient and a split's name, returns "recall@20" -> value."""
@@ -38,6 +40,9 @@ class Trainer:
 
     A run with a folder writes its checkpoint there and goes on from it when it is started again; the numbers are
     then the same as without the interruption.
+
+    Within `hnlmrec.processes.joined()` all processes of a launcher train together, each its rows of every batch.
+    The main one measures and writes; the folder must be the same for all.
 
     Args:
         model: moved to the device of the configuration.
@@ -69,6 +74,7 @@ class Trainer:
     ) -> None:
         self.config, self.streams, self.evaluate = config, streams, evaluate
         self.folder, self.progress, self.description = folder, progress, dict(description or {})
+        self.processes = current()
         if config.loggers and folder is None:
             raise ConfigError(
                 f"training.loggers is {', '.join(config.loggers)}, and there is no folder to keep it in: give one."
@@ -109,13 +115,15 @@ class Trainer:
         self.drawn.train = dataset.train
         identity = self._identity(dataset)
         self._resume(identity)
+        self.processes.wait()  # until all have read the checkpoint
         history = self.history
         pairs = tuple(
             torch.from_numpy(a).to(self.device).long() for a in (dataset.train.users, dataset.train.indices)
         )
         with ExitStack() as stack:
             run = self._logged_run()
-            loggers = [stack.enter_context(LOGGERS[name](run)) for name in config.loggers]
+            names = config.loggers if self.processes.is_main else ()
+            loggers = [stack.enter_context(LOGGERS[name](run)) for name in names]
             while history.epochs < config.epochs and history.without_gain < config.patience:
                 losses = self._run_epoch(dataset, pairs)
                 if config.checkpoint_every and history.epochs % config.checkpoint_every == 0:
@@ -171,6 +179,7 @@ class Trainer:
             n_steps += 1
         self.drawn.end_epoch()
         self.history.epochs += 1
+        self.processes.sum_(sums.values())
         losses = {name: float(value) / n_steps for name, value in sums.items()}
         self._check_finite({f"{name} loss": value for name, value in losses.items()})
         return losses
@@ -190,10 +199,12 @@ class Trainer:
         if self.recognised is not None:
             batch = self.recognised.extend(batch, self.rng)
         with self._precision():
-            step = compute_step(self.model, self.sampler, self.config, batch, self.rng)
+            step = compute_step(self.model, self.sampler, self.config, batch, self.rng, processes=self.processes)
         torch.autograd.backward(torch.stack(list(step.losses.values())).sum())
+        sum_gradients((p for group in self.optimizer.param_groups for p in group["params"]), self.processes)
         self.optimizer.step()
-        self.drawn.add(epoch, batch, step)
+        if self.processes.is_main:
+            self.drawn.add(epoch, step.batch, step)
         return step.losses
 
     def _recognised(self, judgements: JudgementTable | None) -> RecognisedPositives | None:
@@ -227,9 +238,12 @@ class Trainer:
         embeddings = self.model.propagate().detach()
         self._check_finite({"norm of the embeddings": float(embeddings.users.norm() + embeddings.items.norm())})
         wanted: tuple[Split, ...] = ("valid",) if config.select_on == "valid" else ("valid", "test")
-        metrics: dict[str, dict[str, float]] = {
-            split: dict(self.evaluate(embeddings, split)) for split in wanted if len(dataset.split(split))
-        }
+        metrics: dict[str, dict[str, float]] = {}
+        if self.processes.is_main:
+            metrics = {
+                split: dict(self.evaluate(embeddings, split)) for split in wanted if len(dataset.split(split))
+            }
+        metrics = self.processes.tell(metrics)
         if config.select_by not in metrics[config.select_on]:
             raise ConfigError(
                 f"training.select_by is {config.select_by!r}, which is not measured. "
@@ -250,7 +264,7 @@ class Trainer:
                 "sampler": self.sampler.counts(),
             }
         )
-        if self.folder is not None:
+        if self.folder is not None and self.processes.is_main:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_records(self.folder, history.records)
 
@@ -259,7 +273,7 @@ class Trainer:
         result = TrainingResult.of(
             self.best, self.history, self.config.select_on, self.sampler.counts(), self.drawn.frame
         )
-        if self.folder is not None:
+        if self.folder is not None and self.processes.is_main:
             result.save(self.folder, dataset)
             (self.folder / CHECKPOINT).unlink(missing_ok=True)
         return result
@@ -280,7 +294,7 @@ class Trainer:
         }
 
     def _save_checkpoint(self, identity: dict[str, Any]) -> None:
-        if self.folder is None:
+        if self.folder is None or not self.processes.is_main:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         best = {} if self.best is None else {"users": self.best.users, "items": self.best.items}
