@@ -257,8 +257,8 @@ def _split(pairs: pl.DataFrame, method: SplitMethod, config: PreparationConfig, 
 
 def _thinned(pairs: pl.DataFrame, share: float, streams: RandomStreams) -> pl.DataFrame:
     """Mark the train pairs that are not used; they stay in the table, so that the catalogue is the same."""
-    columns = (pairs[name].to_numpy() for name in ("code", "user", "item"))
-    return pairs.with_columns(code=keep_share(*columns, share, streams.generator("data.train_share")))
+    codes, users, items = (pairs[name].to_numpy() for name in ("code", "user", "item"))
+    return pairs.with_columns(code=keep_share(codes, users, items, share, streams.generator("data.train_share")))
 
 
 def _given_codes(pairs: pl.DataFrame) -> Codes:

@@ -45,8 +45,9 @@ class BesideAccuracy:
         missing = [name for name in (RESULTS, GROUPS, REACH) if not (folder / name).is_file()]
         if missing:
             raise MissingFileError(f"{folder} is not whole: {missing[0]} is missing. Publish it again.")
-        results, groups, reach = (pl.read_parquet(folder / name) for name in (RESULTS, GROUPS, REACH))
-        return cls(*(frame.filter(varied="") for frame in (results, groups, reach)), baseline)
+        tables = (pl.read_parquet(folder / name) for name in (RESULTS, GROUPS, REACH))
+        results, groups, reach = (frame.filter(varied="") for frame in tables)
+        return cls(results, groups, reach, baseline)
 
     def lines(self) -> list[str]:
         """Return the rows of a Markdown table, without its head; none where no variant is ours."""
