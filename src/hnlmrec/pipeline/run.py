@@ -84,7 +84,6 @@ def run_pipeline(
         shown = progress if progress is not None and processes.is_main else SilentProgress()
         nodes = _up_to(build_graph(config, session, shown), until)
         prepared = run_graph(nodes[:1], store)
-        warn_of_data(prepared["prepare"], config.data)
         _check_catalogue(config, prepared["prepare"].counts["items"])
         results = run_graph(nodes, store, prepared)
     if not processes.is_main:
