@@ -69,7 +69,7 @@ def _sections(kind: Any, prefix: str) -> Iterator[str]:
         choices = [part for part in _classes(field.annotation) if issubclass(part, Config)]
         if choices and field.annotation in choices:
             nested.append((f"{prefix}{name}", choices[0]))
-        elif choices:
+        elif len(choices) > 1:
             rows.append((f"`{prefix}{name}`", "", f"{field.description or ''} See the tables of choices below."))
         else:
             rows.append((f"`{prefix}{name}`", _default(field), _one_line(field.description)))

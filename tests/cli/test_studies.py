@@ -118,7 +118,17 @@ def test_what_it_leaves_behind(cli: Cli, write: Callable[..., Path]) -> None:
     assert "**" in (folder / "tables.md").read_text()
     assert r"\textbf" in (folder / "tables.tex").read_text()
     page = (folder / "study.html").read_text()
-    assert page.count("<svg") == page.count("<figure") == 6
+    assert page.count("<svg") == page.count("<figure") == 8
+    groups = pl.read_parquet(folder / "groups.parquet")
+    assert set(groups["kind"]) == {"users", "items"}
+    assert set(groups["variant"]) == {"uniform", "dns", "knn"}
+    kept = users.filter(variant="dns", seed=0, value="")
+    hits, wanted = (kept.select(pl.sum_horizontal(f"^{name}_.$").sum()).item() for name in ("hits", "test_items"))
+    assert wanted == 30  # one of each user's nine items
+    assert kept["recall@5"].mean() == pytest.approx(hits / wanted)
+    assert set(pl.read_parquet(folder / "reach.parquet").select("variant", "seed").unique().rows()) == {
+        (variant, seed) for variant in ("uniform", "dns") for seed in (0, 1)
+    }
     assert "<script" not in page
     pictures = {path.name for path in (folder / "pictures").iterdir()}
     assert {"films-mf-random-K.png", "films-mf-recall-5.svg", "films-mf-random-seconds.png"} <= pictures
