@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
-from hnlmrec.config import Config, Endpoint, runtime
+from hnlmrec.config import Config, Endpoint, added, runtime
 from hnlmrec.errors import MissingDependencyError, ReplyError
 
 Matrix = npt.NDArray[np.float32]
@@ -65,6 +65,8 @@ class EncoderConfig(Config):
     """Tokens after which a text is cut off; null takes the model's own limit (512 for `causal_lm`)."""
     pooling: Literal["mean", "last"] = "mean"
     """How `causal_lm` makes one vector of its last layer: mean over the tokens, or the last token."""
+    n_layers: int | None = added(None, ge=1)
+    """How many layers `causal_lm` goes through, from the first; null for all."""
     template: str = "{text}"
     """What `causal_lm` reads in place of a text; `{text}` stands for it."""
     item_fields: tuple[TextField, ...] = ("title", "facts", "profile")
@@ -80,8 +82,8 @@ class EncoderConfig(Config):
 
     @model_validator(mode="after")
     def _fits_the_encoder(self) -> EncoderConfig:
-        if self.name != "causal_lm" and (self.template, self.pooling) != ("{text}", "mean"):
-            raise ValueError(f"template and pooling are read by causal_lm only, not by {self.name}")
+        if self.name != "causal_lm" and (self.template, self.pooling, self.n_layers) != ("{text}", "mean", None):
+            raise ValueError(f"template, pooling and n_layers are read by causal_lm only, not by {self.name}")
         if self.name in ("api", "hashing") and self.max_length is not None:
             raise ValueError(f"max_length is not read by {self.name}")
         return self

@@ -31,9 +31,10 @@ class CausalLMEncoder:
         max_length: tokens after which template and text together are cut off.
         pooling: "mean" over the tokens, or the "last" token.
         template: what the model reads; `{text}` stands for the text.
+        n_layers: the layers that a text goes through, from the first; None for all.
 
     Raises:
-        ConfigError: the template lacks `{text}`.
+        ConfigError: the template lacks `{text}`; at the first use, if the model has fewer layers.
         MissingDependencyError: the extra [text] is not installed.
         MissingFileError: there is no such model.
     """
@@ -45,6 +46,8 @@ class CausalLMEncoder:
         max_length: int = 512,
         pooling: Pooling = "mean",
         template: str = "{text}",
+        *,
+        n_layers: int | None = None,
     ) -> None:
         if "{text}" not in template:
             raise ConfigError(
@@ -56,12 +59,13 @@ class CausalLMEncoder:
             require("gguf", "text")
             require("accelerate", "text")
         self._device_name, self._max_length = device, max_length
-        self._pooling, self._template = pooling, template
+        self._pooling, self._template, self._n_layers = pooling, template, n_layers
 
     @classmethod
     def from_config(cls, config: EncoderConfig) -> CausalLMEncoder:
-        """Build it from the fields model, device, max_length, pooling and template."""
-        return cls(config.model, config.device, config.max_length or 512, config.pooling, config.template)
+        """Build it from the fields model, device, max_length, pooling, template and n_layers."""
+        length = config.max_length or 512
+        return cls(config.model, config.device, length, config.pooling, config.template, n_layers=config.n_layers)
 
     @property
     def size(self) -> int:
@@ -70,9 +74,10 @@ class CausalLMEncoder:
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits of the model's files, the template, the pooling and the maximal length."""
+        """16 hex digits of the model's files, its layers, the template, the pooling and the maximal length."""
         weights = weights_digest(gguf_file(self.path) or self.path)
-        return digest("causal_lm", weights, self._template, self._pooling, self._max_length)
+        layers = [] if self._n_layers is None else [self._n_layers]
+        return digest("causal_lm", weights, self._template, self._pooling, self._max_length, *layers)
 
     def encode(self, texts: Sequence[str], *, batch_size: int = 32, progress: Advance | None = None) -> Matrix:
         """Return float32 [len(texts), d]; see `TextEncoder.encode`."""
@@ -108,6 +113,8 @@ class CausalLMEncoder:
             from transformers import AutoModel  # noqa: PLC0415
 
             model = AutoModel.from_pretrained(**self._source(), dtype=torch.float32)
+        if self._n_layers is not None:
+            shorten(model, self._n_layers)
         device = self._device_name
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -118,6 +125,28 @@ class CausalLMEncoder:
         if file is None:
             return {"pretrained_model_name_or_path": str(self.path)}
         return {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
+
+
+def shorten(model: Any, n_layers: int) -> None:
+    """Keep the first layers of a model only.
+
+    Raises:
+        ConfigError: it has fewer, or keeps them where this function does not know.
+    """
+    from torch import nn  # noqa: PLC0415 - this module is importable without it
+
+    layers = getattr(model, "layers", None)
+    if not isinstance(layers, nn.ModuleList):
+        raise ConfigError(
+            f"n_layers cannot shorten a {type(model).__name__}: it keeps its layers elsewhere. Leave n_layers out."
+        )
+    if n_layers > len(layers):
+        raise ConfigError(f"n_layers is {n_layers}, but the base model has {len(layers)} layers.")
+    model.layers = layers[:n_layers]
+    model.config.num_hidden_layers = n_layers
+    kinds = getattr(model.config, "layer_types", None)
+    if kinds is not None:
+        model.config.layer_types = kinds[:n_layers]
 
 
 def pool(hidden: torch.Tensor, mask: torch.Tensor, pooling: Pooling) -> torch.Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from hnlmrec.encoders.base import require
+from hnlmrec.encoders.causal_lm import shorten
 from hnlmrec.encoders.quiet import quiet_transformers
 from hnlmrec.encoders.weights import gguf_file, locate, weights_digest
 from hnlmrec.errors import ConfigError
@@ -59,7 +60,7 @@ class BaseModel:
 
             model: nn.Module = AutoModel.from_pretrained(**self._source(), dtype=dtype)
         if settings.n_layers is not None:
-            _shorten(model, settings.n_layers)
+            shorten(model, settings.n_layers)
         return _with_lora(model, settings)
 
     def _source(self) -> dict[str, str]:
@@ -86,21 +87,6 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
         has = device.type == "cuda" and torch.cuda.is_bf16_supported()
         return torch.bfloat16 if has else torch.float32
     return torch.bfloat16 if name == "bfloat16" else torch.float32
-
-
-def _shorten(model: Any, n_layers: int) -> None:
-    layers = getattr(model, "layers", None)
-    if not isinstance(layers, nn.ModuleList):
-        raise ConfigError(
-            f"n_layers cannot shorten a {type(model).__name__}: it keeps its layers elsewhere. Leave n_layers out."
-        )
-    if n_layers > len(layers):
-        raise ConfigError(f"n_layers is {n_layers}, but the base model has {len(layers)} layers.")
-    model.layers = layers[:n_layers]
-    model.config.num_hidden_layers = n_layers
-    kinds = getattr(model.config, "layer_types", None)
-    if kinds is not None:
-        model.config.layer_types = kinds[:n_layers]
 
 
 def _with_lora(model: nn.Module, settings: EncoderSettings) -> nn.Module:

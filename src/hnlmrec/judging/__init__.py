@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from hnlmrec.judging.evidence import DotEvidence, EASEEvidence, Evidence, TextEvidence
+from hnlmrec.judging.co_interaction import CoInteractionConfig, tune_on_co_interactions
+from hnlmrec.judging.evidence import (
+    DotEvidence,
+    EASEEvidence,
+    Evidence,
+    TextEvidence,
+    TunedTextEvidence,
+    TunedTexts,
+)
 from hnlmrec.judging.holdout import hold_out_of_train
 from hnlmrec.judging.judge import Judge, JudgeConfig, JudgeReport
 
 __all__ = [
+    "CoInteractionConfig",
     "DotEvidence",
     "EASEEvidence",
     "Evidence",
@@ -14,5 +23,8 @@ __all__ = [
     "JudgeConfig",
     "JudgeReport",
     "TextEvidence",
+    "TunedTextEvidence",
+    "TunedTexts",
     "hold_out_of_train",
+    "tune_on_co_interactions",
 ]

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from hnlmrec.data.embeddings import EmbeddingTable, unit_rows
 from hnlmrec.data.interactions import InteractionDataset, Numbers
+from hnlmrec.judging.co_interaction import CoInteractionConfig, tune_on_co_interactions
 from hnlmrec.models.ease import EASEConfig, ease_weights
 from hnlmrec.models.ease_text import positive_cosines
 from hnlmrec.models.recommender import check_square_memory
@@ -84,6 +85,49 @@ class TextEvidence(ItemItemEvidence):
         np.power(cosines, np.float32(self.power), out=cosines)
         np.fill_diagonal(cosines, 0.0)
         return cosines
+
+
+class TunedTexts:
+    """Text vectors tuned on the behaviour of a train split; those of the last split are kept.
+
+    Args:
+        item_vectors: text vectors by item id, of an encoder or of a language model.
+        config: see `CoInteractionConfig`.
+        seed: of the pairs that it learns from; the same for each split.
+    """
+
+    def __init__(self, item_vectors: EmbeddingTable, config: CoInteractionConfig, seed: int) -> None:
+        self.item_vectors, self.config, self.seed = item_vectors, config, seed
+        self._last: tuple[InteractionDataset, EmbeddingTable] | None = None
+
+    def on(self, dataset: InteractionDataset) -> EmbeddingTable:
+        """Return the vectors tuned on the train split, by item id."""
+        if self._last is None or self._last[0] is not dataset:
+            vectors, _ = self.item_vectors.rows(dataset.items.all_ids)
+            rng = np.random.default_rng(self.seed)
+            tuned = tune_on_co_interactions(vectors, dataset.train, self.config, rng)
+            self._last = dataset, EmbeddingTable(dataset.items, tuned)
+        return self._last[1]
+
+
+class TunedTextEvidence(TextEvidence):
+    """As `TextEvidence`, with text vectors that are tuned on behaviour first.
+
+    Args:
+        name: of this evidence, in reports.
+        texts: several pieces of evidence, with other powers, may share them.
+        power: see `TextEvidence`.
+        memory_limit_gib: see `check_square_memory`.
+    """
+
+    def __init__(self, name: str, texts: TunedTexts, power: float, memory_limit_gib: float) -> None:
+        super().__init__(texts.item_vectors, power, memory_limit_gib)
+        self.name, self.texts = name, texts
+
+    def weights(self, dataset: InteractionDataset) -> Scores:
+        """Tune on the train split, and return the cosines to that power, zero on the diagonal."""
+        self.item_vectors = self.texts.on(dataset)
+        return super().weights(dataset)
 
 
 class DotEvidence:

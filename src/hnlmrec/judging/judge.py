@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
+from pydantic import Field, PositiveFloat
 
-from hnlmrec.config import runtime
+from hnlmrec.config import added, runtime
 from hnlmrec.data.interactions import InteractionDataset, Numbers
 from hnlmrec.data.judgements import JudgementTable
 from hnlmrec.judging.calibration import (
@@ -21,21 +21,29 @@ from hnlmrec.judging.calibration import (
     brier_score,
     calibration_bins,
 )
+from hnlmrec.judging.co_interaction import CoInteractionConfig
 from hnlmrec.judging.evidence import Evidence
 from hnlmrec.models.ease import EASEConfig
 from hnlmrec.rng import RandomStreams
 
 _CHUNK = 512  # users scored at once
-JudgeName = Literal["ease_text", "llm"]
+JudgeName = Literal["ease_text", "tuned_text", "llm"]
 
 
 class JudgeConfig(EASEConfig):
     """How p(the user would have liked the item) is estimated, and what is kept of it."""
 
     name: JudgeName = "ease_text"
-    """`ease_text`: EASE and the texts' cosines; `llm`: these, the tuned LLM and the CF model."""
+    """`ease_text`: EASE and the texts' cosines. `tuned_text`: these, and text vectors that are tuned on behaviour,
+    those of a language model too where `judge_encoder` names one. `llm`: all of these, the pre-trained CF model
+    and the LLM that was fine-tuned with it."""
     text_power: float = Field(3.0, gt=0)
     """Exponent of the text cosines."""
+    tuning: CoInteractionConfig = added(CoInteractionConfig())
+    """How text vectors are tuned on behaviour."""
+    tuned_powers: tuple[PositiveFloat, ...] = added((1.0, 3.0), min_length=1)
+    """Exponents of the cosines of tuned vectors, each a piece of evidence: 1 counts all that is related, as dense
+    data wants it, 3 what is near."""
     holdout: float = Field(0.1, gt=0, lt=1)
     """Share of train that is held out to fit the weights and to calibrate; half of its users are for measuring."""
     fitting_users: int = Field(6_000, ge=10)

@@ -8,6 +8,7 @@ from typing import Any
 
 from hnlmrec.console import ProgressReporter
 from hnlmrec.data.preparation import PreparationConfig
+from hnlmrec.encoders import EncoderConfig
 from hnlmrec.models.enhancements import ENHANCEMENTS
 from hnlmrec.models.recommenders import RECOMMENDERS
 from hnlmrec.negative_sampling import SAMPLERS
@@ -159,11 +160,14 @@ class _Builder:
 
     def texts(self) -> str:
         """The encoder's vectors of the item and user texts; of profiles too, where a run has them."""
+        return self._encode("encode/texts", self.config.encoder)
+
+    def _encode(self, label: str, encoder: EncoderConfig) -> str:
         inputs = {"prepare": self.prepare()}
         if self.writes_profiles:
             inputs["profiles"] = self.profiles()
-        stage = EncodeTextsStage(EncodeConfig(encoder=self.config.encoder), self.progress, self.session.workers)
-        return self.add("encode/texts", stage, inputs)
+        stage = EncodeTextsStage(EncodeConfig(encoder=encoder), self.progress, self.session.workers)
+        return self.add(label, stage, inputs)
 
     def text_negatives(self) -> str:
         """The text variant: names that the LLM writes, grounded and encoded."""
@@ -280,6 +284,8 @@ class _Builder:
     def judge(self) -> str:
         config = self.config
         inputs = {"prepare": self.prepare(), "inner": self.inner(), "texts": self.texts()}
+        if config.judge.name != "ease_text" and config.judge_encoder is not None:
+            inputs["language"] = self._encode("encode/judge", config.judge_encoder)
         if config.judge.name == "llm":
             inputs |= {"vectors": self.vectors(), "pretrain": self.pretrain()}
         return self.add("judge", JudgeStage(JudgeStageConfig(seed=config.seed, judge=config.judge)), inputs)

@@ -123,6 +123,9 @@ class RunConfig(Config):
     pretrain: PretrainSection = PretrainSection()
     finetuning: FinetuningSection = FinetuningSection()
     judge: JudgeConfig = JudgeConfig()
+    judge_encoder: EncoderConfig | None = None
+    """A language model (`causal_lm`) or other encoder whose vectors of the items' texts the judge tunes on
+    behaviour, beside those of `encoder`; null for none."""
     model: ModelSection = Field(default_factory=lambda: _section(ModelSection, DEFAULT_NAMES["model"]))
     """The CF model, by `name`; LightGCN where none is given."""
     enhancement: EnhancementSection | None = None

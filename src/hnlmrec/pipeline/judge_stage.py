@@ -23,6 +23,8 @@ from hnlmrec.judging import (
     Judge,
     JudgeConfig,
     TextEvidence,
+    TunedTextEvidence,
+    TunedTexts,
 )
 from hnlmrec.pipeline.graph import Stage, StageSummary
 from hnlmrec.pipeline.training_stages import evaluate_splits
@@ -37,10 +39,11 @@ class JudgeStageConfig(Config):
 
 
 class JudgeStage(Stage[JudgeStageConfig]):
-    """Fits a judge; inputs prepare, inner (train with a part held out) and texts; for "llm", pretrain and vectors.
+    """Fits a judge; inputs prepare, inner (train with a part held out) and texts.
 
-    The simple judge, and the other without the LLM's evidence, are fitted beside it, so that calibration.json
-    always tells whether the LLM helps.
+    Where they are used: language (a language model's vectors of the same texts); pretrain and vectors for "llm".
+    The judges with less evidence are fitted beside it, so that calibration.json always tells what each adds, and
+    whether the LLM helps.
     """
 
     name = "judge"
@@ -53,8 +56,9 @@ class JudgeStage(Stage[JudgeStageConfig]):
         config = self.config.judge
         dataset = InteractionDataset.load(inputs["prepare"])
         inner = InteractionDataset.load(inputs["inner"])
-        judge = _judge(config, inputs)
-        reports = judge.fit(inner, RandomStreams(self.config.seed))
+        streams = RandomStreams(self.config.seed)
+        judge = _judge(config, inputs, streams.integer("judge/tuning"))
+        reports = judge.fit(inner, streams)
         table = judge.judge(dataset)
         table.save(out, dataset)
         judges = [asdict(report) for report in reports]
@@ -64,14 +68,32 @@ class JudgeStage(Stage[JudgeStageConfig]):
         return StageSummary({"judgements": len(table), **areas, **hard})
 
 
-def _judge(config: JudgeConfig, inputs: Mapping[str, Path]) -> Judge:
+def _judge(config: JudgeConfig, inputs: Mapping[str, Path], seed: int) -> Judge:
     texts = EmbeddingTable.load(inputs["texts"], "items")
-    text = TextEvidence(texts, config.text_power, config.memory_limit_gib)
-    simple: list[Evidence] = [EASEEvidence(config), text]
+    limit = config.memory_limit_gib
+    evidence: list[Evidence] = [EASEEvidence(config), TextEvidence(texts, config.text_power, limit)]
+    smaller = {"ease_text": len(evidence)}
     if config.name == "ease_text":
-        return Judge(config, simple)
-    behaviour, language = _dot_evidence("cf", inputs["pretrain"]), _dot_evidence("llm", inputs["vectors"])
-    return Judge(config, [*simple, behaviour, language], {"ease_text": 2, "llm without the LLM": 3})
+        return Judge(config, evidence)
+    evidence += _tuned_evidence("tuned text", texts, config, seed)
+    if config.name == "llm":
+        evidence.append(_dot_evidence("cf", inputs["pretrain"]))
+    smaller["without a language model"] = len(evidence)
+    if "language" in inputs:
+        states = EmbeddingTable.load(inputs["language"], "items")
+        evidence += _tuned_evidence("tuned language model", states, config, seed)
+    if config.name == "llm":
+        smaller["without the fine-tuned LLM"] = len(evidence)
+        evidence.append(_dot_evidence("llm", inputs["vectors"]))
+    return Judge(config, evidence, {name: n for name, n in smaller.items() if n < len(evidence)})
+
+
+def _tuned_evidence(name: str, vectors: EmbeddingTable, config: JudgeConfig, seed: int) -> list[Evidence]:
+    texts = TunedTexts(vectors, config.tuning, seed)
+    return [
+        TunedTextEvidence(f"{name}^{power:g}", texts, power, config.memory_limit_gib)
+        for power in config.tuned_powers
+    ]
 
 
 def _dot_evidence(name: str, folder: Path) -> DotEvidence:
