@@ -1,4 +1,4 @@
-"""What `accelerate launch` runs in tests/cli/test_processes.py: MODEL, OUT, and after how many updates to die."""
+"""What `accelerate launch` runs in tests/cli/test_processes.py: MODEL, OUT, after which update to die, [shard]."""
 
 import json
 import os
@@ -19,6 +19,7 @@ CONFIG = FinetuningConfig(
     preference_share=0.5,
     n_random=2,
     checkpoint_every=1,
+    shard_base="shard" in sys.argv,
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -43,6 +43,17 @@ class Processes:
         if self.size > 1:
             for tensor in tensors:
                 dist.all_reduce(tensor)
+
+    def sum_gradients(self, parameters: Sequence[Tensor]) -> None:
+        """Give each parameter the sum of its gradients over the processes; one without any keeps none."""
+        if self.size == 1:
+            return
+        there = torch.tensor([float(p.grad is not None) for p in parameters], device=parameters[0].device)
+        self.sum_([there])
+        for parameter, count in zip(parameters, there.tolist(), strict=True):
+            if count:
+                parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+                self.sum_([parameter.grad])
 
     def tell(self, value: Any) -> Any:
         """Return the main process's value, which JSON must be able to hold; that of the others is ignored."""

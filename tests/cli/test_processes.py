@@ -38,7 +38,10 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-def test_fine_tuning_in_two_processes_killed_and_resumed_gives_the_losses_of_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [(), ("shard",)], ids=["whole base model", "split base model"])
+def test_fine_tuning_in_two_processes_killed_and_resumed_gives_the_losses_of_one(
+    tmp_path: Path, options: tuple[str, ...]
+) -> None:
     from tests.unit.finetuning_world import tiny_model
 
     (tmp_path / "model").mkdir()
@@ -46,11 +49,11 @@ def test_fine_tuning_in_two_processes_killed_and_resumed_gives_the_losses_of_one
     module = "tests.distributed_finetuning"
     one = launch(module, model, tmp_path / "one", -1, n=1)
     assert one.returncode == 0, one.stderr
-    killed = launch(module, model, tmp_path / "two", 5, n=2)
+    killed = launch(module, model, tmp_path / "two", 5, *options, n=2)
     assert killed.returncode != 0
     assert (tmp_path / "two" / "checkpoint.safetensors").exists()
     assert not (tmp_path / "two" / "result.json").exists()
-    two = launch(module, model, tmp_path / "two", -1, n=2)
+    two = launch(module, model, tmp_path / "two", -1, *options, n=2)
     assert two.returncode == 0, two.stderr
     expected, found = (read_lines(tmp_path / name / "losses.jsonl") for name in ("one", "two"))
     assert [row["step"] for row in found] == list(range(1, len(expected) + 1))

@@ -51,6 +51,9 @@ class FinetuningConfig(Config):
     """Held-out triplets measured before and after, drawn once."""
     gradient_checkpointing: bool = runtime(False)
     """Compute activations again in the backward pass: less memory, more time."""
+    shard_base: bool = runtime(False)
+    """Split the frozen weights of the base model over the processes (FSDP 2), for a model that does not fit on one
+    GPU; slower. A launcher's configuration of the type FSDP does the same."""
     checkpoint_every: int = runtime(50, ge=0)
     """Updates from one checkpoint to the next; 0 for none. A run that was killed goes on from the last one."""
     evaluation_batch_size: int = runtime(32, ge=1)

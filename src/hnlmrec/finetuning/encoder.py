@@ -149,7 +149,7 @@ class CollaborativeEncoder(nn.Module):
 
         A kind with fewer than two prompts is left as it is.
         """
-        with torch.inference_mode(), self._precise():
+        with torch.no_grad(), self._precise():
             for number, kind in enumerate(KINDS):
                 here = [p for p in prompts if p.kind == kind and not self.is_cf_document(p)]
                 parts = [here[start : start + batch_size] for start in range(0, len(here), batch_size)]
@@ -188,7 +188,7 @@ class CollaborativeEncoder(nn.Module):
         ordered = [read[place] for place in np.argsort(np.negative(lengths), kind="stable")]
         was_training = self.training
         self.eval()
-        with torch.inference_mode():
+        with torch.no_grad():  # not inference mode: weights that FSDP gathers in it cannot be trained with
             for start in range(0, len(ordered), batch_size):
                 here = ordered[start : start + batch_size]
                 batch = self.reader([prompts[place] for place in here], inputs).to(self.device)

@@ -20,6 +20,7 @@ from hnlmrec.finetuning.config import FinetuningConfig
 from hnlmrec.finetuning.encoder import CollaborativeEncoder
 from hnlmrec.finetuning.inputs import EncoderInputs, hard_negative_prompt
 from hnlmrec.finetuning.objective import compute_losses
+from hnlmrec.finetuning.sharding import is_sharded, shard_frozen
 from hnlmrec.finetuning.sharing import Sharing
 from hnlmrec.finetuning.triplets import Triplets
 from hnlmrec.finetuning.triplets.base import joined
@@ -68,7 +69,12 @@ class Updates:
         if config.gradient_checkpointing:
             _recompute_activations(encoder.language_model)
         optimizer = torch.optim.AdamW(_groups(encoder, config), weight_decay=config.weight_decay)
-        self._model, self.optimizer = accelerator.prepare(encoder, optimizer)
+        self._sharded = is_sharded(config, accelerator)
+        if self._sharded:
+            shard_frozen(encoder, accelerator.num_processes)
+            self._model, self.optimizer = encoder, optimizer
+        else:
+            self._model, self.optimizer = accelerator.prepare(encoder, optimizer)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -89,20 +95,24 @@ class Updates:
         for group in self.optimizer.param_groups:
             group["lr"] = group["base_lr"] * factor
         batches = self._batches(step)
+        # What accelerate wraps the model in takes the mean of the processes' gradients; their sum is wanted.
+        scale = (1 if self._sharded else self.accelerator.num_processes) / len(batches)
         totals: dict[str, list[float]] = {}
         self.encoder.train()
         with seeded((self.seed + step * 1_000_003 + self.accelerator.process_index) % 2**63):
             for number, batch in enumerate(batches, start=1):
-                with nullcontext() if number == len(batches) else self.accelerator.no_sync(self._model):
+                is_last = number == len(batches) or self._sharded
+                with nullcontext() if is_last else self.accelerator.no_sync(self._model):
                     losses = compute_losses(
                         self.encoder, self._model, batch, self.inputs, self.config, sharing=self._sharing
                     )
-                    # What wraps the model takes the mean of the gradients over the processes; their sum is wanted.
-                    self.accelerator.backward(losses["loss"] * self.accelerator.num_processes / len(batches))
+                    self.accelerator.backward(losses["loss"] * scale)
                 for name, value in losses.items():
                     totals.setdefault(name, []).append(float(value.detach()))
         parameters = list(self.encoder.trainable().values())
-        self.accelerator.clip_grad_norm_(parameters, self.config.max_gradient_norm)
+        if self._sharded:
+            self._sharing.processes.sum_gradients(parameters)
+        torch.nn.utils.clip_grad_norm_(parameters, self.config.max_gradient_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.encoder.eval()

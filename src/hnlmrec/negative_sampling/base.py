@@ -51,7 +51,7 @@ class Negatives:
 
     def of_rows(self, rows: slice) -> Negatives:
         """Return the negatives of some rows of the batch."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values = {field.name: getattr(self, field.name) for field in fields(Negatives)}
         return Negatives(**{name: None if value is None else value[rows] for name, value in values.items()})
 
     def embeddings(self, embeddings: Embeddings) -> Tensor:

@@ -6,11 +6,9 @@ make up the batch of a single one, with the same negatives; only the order of th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from hnlmrec.models.base import Batch, Embeddings
 from hnlmrec.negative_sampling.base import Negatives, NegativeSampler
@@ -72,18 +70,3 @@ class Share:
             return negatives, negatives
         negatives = sampler.sample(batch.users, batch.positives, seen, rng)
         return negatives, negatives.of_rows(self.rows)
-
-
-def sum_gradients(parameters: Iterable[Tensor], processes: Processes) -> None:
-    """Give each parameter the sum of its gradients over the processes; one that has none anywhere keeps none."""
-    if processes.size == 1:
-        return
-    trained = list(parameters)
-    device = trained[0].device
-    there = torch.tensor([float(p.grad is not None) for p in trained], device=device)
-    processes.sum_([there])
-    for parameter, count in zip(trained, there.tolist(), strict=True):
-        if count:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-            processes.sum_([parameter.grad])

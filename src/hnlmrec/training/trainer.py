@@ -27,7 +27,6 @@ from hnlmrec.training.loggers import LOGGERS, LoggedRun, RunLogger
 from hnlmrec.training.objective import compute_step
 from hnlmrec.training.recognised import RecognisedPositives
 from hnlmrec.training.result import DrawnNegatives, EpochReport, History, TrainingResult, write_records
-from hnlmrec.training.sharing import sum_gradients
 
 Evaluate = Callable[[Embeddings, Split], Mapping[str, float]]
 """Takes embeddings without gradient and a split's name, returns "recall@20" -> value."""
@@ -201,7 +200,7 @@ class Trainer:
         with self._precision():
             step = compute_step(self.model, self.sampler, self.config, batch, self.rng, processes=self.processes)
         torch.autograd.backward(torch.stack(list(step.losses.values())).sum())
-        sum_gradients((p for group in self.optimizer.param_groups for p in group["params"]), self.processes)
+        self.processes.sum_gradients([p for group in self.optimizer.param_groups for p in group["params"]])
         self.optimizer.step()
         if self.processes.is_main:
             self.drawn.add(epoch, step.batch, step)
