@@ -122,15 +122,16 @@ def check(server: Server, texts: TextCatalogue, folder: Path) -> dict:
     rows = [json.loads(line) for line in (folder / "out/item_profiles.jsonl").open(encoding="utf-8")]
     failed = [json.loads(line) for line in (folder / "out/failures.jsonl").open(encoding="utf-8")]
     written, there = [row["item_id"] for row in rows], set(texts.item_ids)
+    distinct = set(written)
     titles = dict(zip(texts.item_ids, texts.names, strict=True))
     wrong = [row for row in rows if not row["summarization"].startswith(titles[row["item_id"]])]
     answered = server.call("GET", "/counts")["answered"]
     return {
         "in_the_table": len(rows),
-        "in_the_order_of_the_catalogue": written == [id_ for id_ in texts.item_ids if id_ in set(written)],
+        "in_the_order_of_the_catalogue": written == [id_ for id_ in texts.item_ids if id_ in distinct],
         "failed_and_listed": len(failed),
-        "lost": len(there - set(written) - {row["item_id"] for row in failed}),
-        "doubled": len(written) - len(set(written)),
+        "lost": len(there - distinct - {row["item_id"] for row in failed}),
+        "doubled": len(written) - len(distinct),
         "with_another_rows_text": len(wrong),
         "answered_well_twice": sum(count > 1 for count in answered.values()),
     }
@@ -142,13 +143,14 @@ def cache_cost(folder: Path, rows: int) -> dict:
     config = LLMConfig(provider="openai", model="m").completion()
     cache = CachedChatClient(NoModel(), folder / "cache.sqlite")
     keys = [key for (key,) in cache._database.execute("SELECT key FROM replies ORDER BY text LIMIT 50000")]
-    started = time.perf_counter()
+    started, cpu = time.perf_counter(), time.process_time()
     found = sum(cache.complete([], config, key).cached for key in keys)
-    seconds = time.perf_counter() - started
+    seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
     cache.close()
     bytes_used = sum(path.stat().st_size for path in files)
     return {
         "lookups_per_second": round(len(keys) / seconds),
+        "cpu_us_per_lookup": round(1e6 * cpu / len(keys), 1),
         "all_found": found == len(keys),
         "bytes_per_row": round(bytes_used / rows, 1),
     }

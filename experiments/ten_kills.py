@@ -56,6 +56,8 @@ def start(folder: Path, url: str, *options: str) -> subprocess.Popen:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell ignores SIGINT for what it starts in the background, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads here
     )
 
 
@@ -87,10 +89,6 @@ def measure(kills: int, faults: float = 0.05) -> dict:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             prepare(folder)
-            undisturbed = tables(
-                folder, start(folder, server.url, "runtime.artifacts=others", "runtime.runs=other")
-            )
-            server.call("POST", "/reset")
             ends, seen = [], {}
             for number in range(kills):
                 kind = signal.SIGINT if number % 2 == 0 else signal.SIGKILL
@@ -103,6 +101,8 @@ def measure(kills: int, faults: float = 0.05) -> dict:
                 print(ends[-1], file=sys.stderr, flush=True)
             disturbed = tables(folder, start(folder, server.url))
             counts = server.call("GET", "/counts")
+            others = ("runtime.artifacts=others", "runtime.runs=other")
+            undisturbed = tables(folder, start(folder, server.url, *others))
     finally:
         server.close()
     again = [id_ for id_, times in seen.items() if counts["asked"][title(id_)] != times]

@@ -12,7 +12,10 @@ from typing import Any
 
 
 class ChatServer(ThreadingHTTPServer):
-    """Counts the requests; the n-th of them (from 1) may be answered with nonsense or slowly."""
+    """Counts the requests; the n-th of them (from 1) may be answered with nonsense or slowly.
+
+    The nonsense holds the request's credentials, as a careless server's might.
+    """
 
     daemon_threads = True
 
@@ -53,7 +56,8 @@ class _Handler(BaseHTTPRequestHandler):
             number = len(self.server.prompts)
         time.sleep(self.server.seconds)
         schema = body["response_format"]["json_schema"]["schema"]
-        text = "{" if number in self.server.broken else json.dumps(_reply(schema))
+        nonsense = "{" + str(self.headers["Authorization"])
+        text = nonsense if number in self.server.broken else json.dumps(_reply(schema))
         choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
         usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
         data = json.dumps({"choices": [choice], "usage": usage}).encode()

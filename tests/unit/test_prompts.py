@@ -203,3 +203,25 @@ def test_schema_bounds_texts_and_lists_choices() -> None:
     assert schema["properties"]["reasoning"]["maxLength"] > 0
     assert schema["required"] == ["name", "reasoning"]
     assert isinstance(template.parse('{"name": "A", "reasoning": "It shares much."}'), HardNegative)
+
+
+HEAD = '+++\nreply = "profile"\nmax_characters = {summarization = 9, reasoning = 9}\n+++\n=== user ===\n'
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "title.__class__.__mro__",
+        "''.__class__.__base__.__subclasses__()",
+        "cycler.__init__.__globals__.os.system('touch x')",
+        "9 ** 9 ** 9 ** 9",
+        "'a' * 9999999999",
+        "range(999999999)|list",
+        "-title",
+        "1 // 0",
+        "reviews.append('x')",
+    ],
+)
+def test_a_prompt_file_fills_in_fields_and_does_nothing_else(expression: str) -> None:
+    with pytest.raises(ConfigError, match="mine"):
+        PromptTemplate(f"{HEAD}{{{{ {expression} }}}}", "mine").render(title="x", facts="", reviews=["r"])

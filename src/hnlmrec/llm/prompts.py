@@ -22,7 +22,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
 
 import jinja2
+import jinja2.sandbox
 import pydantic
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from hnlmrec.errors import ConfigError, MissingFileError, ReplyError, UnknownChoiceError
@@ -34,6 +36,16 @@ Role = Literal["system", "user", "assistant"]
 MAX_FIELD_CHARACTERS = 1200
 _HEAD = re.compile(r"\A\+\+\+\n(.*?)\n\+\+\+\n", re.DOTALL)
 _TURN = re.compile(r"^=== (system|user|assistant) ===$", re.MULTILINE)
+# A template is code: besides jinja's own errors, its expressions may fail as those of Python do.
+_TEMPLATE_FAULTS = (
+    jinja2.TemplateError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    LookupError,
+    AttributeError,
+    RecursionError,
+)
 _TEMPLATE = re.compile(r"\{[{%#]")
 _FOLDED = str.maketrans({"<": "‹", ">": "›", "[": "(", "]": ")", "`": "'"})
 _INVISIBLE = frozenset({"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"})
@@ -107,7 +119,7 @@ class PromptTemplate:
         try:
             settings = _Head.model_validate(tomllib.loads(head[1]))
             self._turns = _turns(text[head.end() :])
-        except (tomllib.TOMLDecodeError, ValidationError, jinja2.TemplateSyntaxError) as error:
+        except (tomllib.TOMLDecodeError, ValidationError, *_TEMPLATE_FAULTS) as error:
             raise ConfigError(f"the prompt {name!r} is not valid: {error}.") from None
         self._reply = REPLIES[settings.reply]
         self._limits = settings.max_characters
@@ -143,14 +155,14 @@ class PromptTemplate:
         """Fill in the fields.
 
         Raises:
-            ConfigError: the template names a field that is not given.
+            ConfigError: the template names a field that is not given, or asks for what cannot be done with it.
         """
         try:
             return [
                 turn if isinstance(turn, Message) else Message(turn[0], turn[1].render(**fields).strip())
                 for turn in self._turns
             ]
-        except jinja2.UndefinedError as error:
+        except _TEMPLATE_FAULTS as error:
             raise ConfigError(f"the prompt {self.name!r} cannot be filled in: {error}.") from None
 
     def json_schema(self, choices: Sequence[str] | None = None) -> dict[str, Any]:
@@ -234,9 +246,23 @@ def _chosen(name: str, choices: Sequence[str]) -> str:
     raise ReplyError(f"the name {name[:80]!r} is none of the candidates.")
 
 
+class _PromptEnvironment(ImmutableSandboxedEnvironment):
+    """Templates of prompts: they are passed around as text files, so they may fill in fields and do nothing else.
+
+    Autoescape is off, since prompts are no HTML; `clean` guards every value.
+    """
+
+    intercepted_binops = frozenset({"*", "**"})
+
+    def call_binop(self, context: object, operator: str, left: object, right: object) -> object:
+        """Refuse what takes a line to fill the memory."""
+        del context, left, right
+        raise jinja2.sandbox.SecurityError(f"a prompt may not use {operator}")
+
+
 def _turns(body: str) -> list[Message | tuple[Role, jinja2.Template]]:
     """Return the turns; one without a field is a message already."""
-    environment = jinja2.Environment(  # noqa: S701 - prompts are no HTML; `clean` guards every value
+    environment = _PromptEnvironment(
         undefined=jinja2.StrictUndefined, finalize=clean, trim_blocks=True, lstrip_blocks=True
     )
     parts = _TURN.split(body)

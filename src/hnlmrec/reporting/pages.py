@@ -12,7 +12,10 @@ from typing import Any
 import jinja2
 
 from hnlmrec.reporting.comparisons import format_p
+from hnlmrec.reporting.shown_text import shown
 from hnlmrec.reporting.tables import metric_title
+
+_NAME, _TEXT = 160, 600  # characters shown
 
 
 def write_page(template: str, content: Mapping[str, Any], out: Path) -> Path:
@@ -42,5 +45,7 @@ def _environment() -> jinja2.Environment:
     environment.filters["thousands"] = lambda value: f"{value:,}"
     environment.filters["title"] = metric_title
     environment.filters["p"] = format_p
+    environment.filters["name"] = lambda text: shown(text, _NAME)
+    environment.filters["text"] = lambda text: shown(text, _TEXT)
     environment.filters["share"] = lambda part, whole: f"{100 * part / whole:.2f} % ({part:,})" if whole else "–"
     return environment

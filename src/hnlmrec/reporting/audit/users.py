@@ -6,7 +6,6 @@ and what is too long; whoever shows them has to escape them.
 
 from __future__ import annotations
 
-import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -20,6 +19,7 @@ from hnlmrec.reporting.audit.drawn import JUDGED, Drawn, all_series
 from hnlmrec.reporting.examples import OUTCOMES, profiles_of
 from hnlmrec.reporting.inputs import ReportInputs, read_jsonl
 from hnlmrec.reporting.neighbours import Nearest, relation_to
+from hnlmrec.reporting.shown_text import shown
 
 _TITLE, _TEXT = 160, 1500  # characters shown
 _HISTORY, _ROWS = 60, 8  # items of a history, and drawn items of a sampler, that are shown
@@ -137,14 +137,6 @@ class UserDossiers:
 
     def _item(self, item_id: str | None) -> int | None:
         return None if item_id is None else int(self.dataset.items.numbers([item_id])[0])
-
-
-def shown(text: str, most: int) -> str:
-    """Return a text on one line, without control characters and lone surrogates, at most that many characters."""
-    cut = text[: most + 1]
-    plain = "".join(" " if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") else c for c in cut)
-    plain = " ".join(plain.split())
-    return plain if len(text) <= most else plain[: most - 1].rstrip() + "…"
 
 
 def _facts(inputs: ReportInputs) -> dict[str, str]:
