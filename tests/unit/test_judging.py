@@ -29,6 +29,7 @@ from hnlmrec.negative_sampling.risk import RiskLookup
 from hnlmrec.rng import RandomStreams
 from hnlmrec.training import TrainingConfig
 from hnlmrec.training.recognised import RecognisedPositives
+from hnlmrec.training.result import mark_judged_false
 
 N_USERS, N_ITEMS, N_GROUPS = 120, 60, 4
 
@@ -250,3 +251,13 @@ def test_recognised_positives_make_up_their_share() -> None:
     pairs = list(zip(extended.users[3000:].tolist(), extended.positives[3000:].tolist(), strict=True))
     assert set(pairs) == {(0, 4), (0, 6), (1, 9)}  # (0, 5) is the third of its user
     assert pairs.count((1, 9)) / 1000 == pytest.approx(0.5 / 2.3, abs=0.05)
+
+
+def test_draws_that_the_judge_calls_false_are_marked() -> None:
+    ones = np.ones(2, dtype=np.float32)
+    false = JudgementTable(np.array([0, 1]), np.array([7, 3]), ones, ones)
+    drawn = pl.DataFrame({"user": [0, 0, 1, 1, 2], "negative": [7, 3, -1, -1, 7], "generated": [-1, 7, 3, -1, -1]})
+    marked = mark_judged_false(drawn, false)
+    assert marked["judged_false"].to_list() == [True, False, True, False, False]
+    nothing = JudgementTable(*(np.zeros(0, dtype=t) for t in (np.int64, np.int64, np.float32, np.float32)))
+    assert not mark_judged_false(drawn, nothing)["judged_false"].any()

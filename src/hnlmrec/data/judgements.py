@@ -55,6 +55,12 @@ class JudgementTable:
         rows = order[np.arange(len(order)) - starts < k]
         return JudgementTable(self.users[rows], self.items[rows], self.probabilities[rows], self.scores[rows])
 
+    def lists(self, users: Numbers, items: Numbers) -> npt.NDArray[np.bool_]:
+        """Return whether each pair is in the table, bool [B]; an item number of -1 is in none."""
+        width = max(int(self.items.max(initial=0)), int(items.max(initial=0))) + 1
+        inside: npt.NDArray[np.bool_] = np.isin(users * width + items, self.users * width + self.items)
+        return inside & (items >= 0)
+
     def save(self, folder: Path, dataset: InteractionDataset) -> None:
         """Write judgements.parquet (user_id, item_id, probability, score)."""
         folder.mkdir(parents=True, exist_ok=True)

@@ -31,8 +31,8 @@ class FinetuningConfig(Config):
     space; 0 leaves it out. Nothing to do with documents = "cf"."""
     epochs: int = Field(5, ge=1)
     """Passes over the triplets."""
-    max_steps: int | None = Field(None, ge=1)
-    """Updates after which training ends; null for none but the epochs'."""
+    max_steps: int | None = Field(None, ge=0)
+    """Updates after which training ends; null for none but the epochs'. 0 leaves the LLM un-tuned: an ablation."""
     batch_size: int = Field(16, ge=2)
     """Triplets a batch; its items are one another's negatives."""
     gradient_accumulation: int = Field(2, ge=1)

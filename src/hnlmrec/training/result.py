@@ -18,6 +18,7 @@ from torch.nn import functional
 from hnlmrec.artifacts import write_json
 from hnlmrec.data.embeddings import EmbeddingTable
 from hnlmrec.data.interactions import InteractionDataset, Interactions
+from hnlmrec.data.judgements import JudgementTable
 from hnlmrec.models.base import Batch, Embeddings
 from hnlmrec.training.objective import Step
 
@@ -98,6 +99,13 @@ class DrawnNegatives:
         """Join what the epoch gave to `frame`."""
         self.frame = pl.concat([self.frame, *self._parts])
         self._parts = []
+
+
+def mark_judged_false(drawn: pl.DataFrame, false: JudgementTable) -> pl.DataFrame:
+    """Add the column `judged_false`: whether a judge lists what was drawn, or what a vector stands for."""
+    items = drawn.select(pl.when(pl.col("negative") >= 0).then("negative").otherwise("generated")).to_series()
+    listed = false.lists(drawn["user"].cast(pl.Int64).to_numpy(), items.cast(pl.Int64).to_numpy())
+    return drawn.with_columns(pl.Series("judged_false", listed))
 
 
 def _generated_items(step: Step, batch: Batch, train: Interactions, none: Tensor) -> Tensor:

@@ -26,7 +26,14 @@ from hnlmrec.training.config import TrainingConfig, resolve_device
 from hnlmrec.training.loggers import LOGGERS, LoggedRun, RunLogger
 from hnlmrec.training.objective import compute_step
 from hnlmrec.training.recognised import RecognisedPositives
-from hnlmrec.training.result import DrawnNegatives, EpochReport, History, TrainingResult, write_records
+from hnlmrec.training.result import (
+    DrawnNegatives,
+    EpochReport,
+    History,
+    TrainingResult,
+    mark_judged_false,
+    write_records,
+)
 
 Evaluate = Callable[[Embeddings, Split], Mapping[str, float]]
 """Takes embeddings without gradient and a split's name, returns "recall@20" -> value."""
@@ -91,6 +98,7 @@ class Trainer:
             model.generator = self._generator("model")
         self.rng = self._generator("negatives")
         self.recognised = self._recognised(judgements)
+        self.judged_false = None if judgements is None else judgements.best(config.recognised_per_user)
         parameters = [p for module in (model, sampler) for p in module.parameters() if p.requires_grad]
         self.optimizer = torch.optim.Adam(parameters, lr=config.learning_rate, fused=True)
         self.drawn = DrawnNegatives(config.drawn_per_epoch)
@@ -269,9 +277,10 @@ class Trainer:
 
     def _finish(self, dataset: InteractionDataset) -> TrainingResult:
         assert self.best is not None
-        result = TrainingResult.of(
-            self.best, self.history, self.config.select_on, self.sampler.counts(), self.drawn.frame
-        )
+        drawn = self.drawn.frame
+        if self.judged_false is not None:
+            drawn = mark_judged_false(drawn, self.judged_false)
+        result = TrainingResult.of(self.best, self.history, self.config.select_on, self.sampler.counts(), drawn)
         if self.folder is not None and self.processes.is_main:
             result.save(self.folder, dataset)
             (self.folder / CHECKPOINT).unlink(missing_ok=True)
