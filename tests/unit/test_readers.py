@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from hnlmrec.data import lines
 from hnlmrec.data.readers import READERS, read
 from hnlmrec.errors import DataError
 
@@ -104,14 +105,83 @@ def test_files(tmp_path: Path) -> None:
     assert read(tmp_path / "d.parquet").interactions.rows() == expected
 
 
-def test_a_few_corrupt_lines_are_counted(tmp_path: Path) -> None:
+def test_corrupt_json_lines_are_counted(tmp_path: Path) -> None:
     _write(tmp_path / "interactions.csv", "user_id,item_id\nu,i\n")
     good = _lines({"item_id": "i", "title": "a"}, {"item_id": 7, "title": "b"}, {"item_id": "k"})
     _write(tmp_path / "items.jsonl", good + '{"item_id": "l", "tit\n{"title": "no id"}\n')
     raw = read(tmp_path)
     assert raw.items["item_id"].to_list() == ["i", "7", "k"]
-    assert raw.corrupt_lines == {"items.jsonl": 2}
-    assert "items.jsonl: 2 invalid lines were left out, the first: line 4: not JSON" in raw.warnings[0]
+    assert raw.corrupt_lines["items.jsonl"].counts == {"not JSON": 1, "no item_id": 1}
+    assert raw.warnings[0] == (
+        "items.jsonl: 2 corrupt lines were left out. not JSON: 1 (line 4); no item_id: 1 (line 5)"
+    )
+
+
+GOOD = b"user_id,item_id,rating,timestamp,position\nu,i,4,100,0\n"
+BAD_ROWS = {
+    "rating is not a number": [b"u,k,good,300,1", b"u,k,nan,300,1", b"u,k,inf,300,1"],
+    "timestamp is not a number": [b"u,k,3,2018-01-01,1"],
+    "timestamp is too large for a whole number": [b"u,k,3,1e30,1"],
+    "position is too large for a whole number": [b"u,k,3,1,-1e19"],
+    "no user_id": [b",k,3,1,1"],
+    "no item_id": [b"u,  ,3,1,1", b"u"],
+    "more cells than the header": [b"u,k,3,1,1,9,9"],
+    "not UTF-8": [b"u\xff,k,3,1,1"],
+}
+
+
+@pytest.mark.parametrize("kind", [*BAD_ROWS, "all"])
+def test_corrupt_rows_are_counted(tmp_path: Path, kind: str) -> None:
+    bad = [row for rows in BAD_ROWS.values() for row in rows] if kind == "all" else BAD_ROWS[kind]
+    (tmp_path / "interactions.csv").write_bytes(GOOD + b"\n".join([*bad, b"", b"v,j,5,200,1"]) + b"\n")
+    raw = read(tmp_path)
+    assert raw.interactions.rows() == [("u", "i", 4.0, 100, None, 0), ("v", "j", 5.0, 200, None, 1)]
+    found = raw.corrupt_lines["interactions.csv"]
+    assert found.counts == {name: len(rows) for name, rows in BAD_ROWS.items() if kind in (name, "all")}
+    assert sorted(line for lines in found.first_lines.values() for line in lines) == list(range(3, 3 + len(bad)))
+
+
+def test_cells_in_quotes(tmp_path: Path) -> None:
+    text = b'user_id,item_id,note\n"u, 1",i,"two\nlines"\nu2,"i ""2""",\n'
+    (tmp_path / "table.csv").write_bytes(text + b"x,y,z,w\n")
+    raw = read(tmp_path / "table.csv")
+    assert raw.interactions.select("user_id", "item_id").rows() == [("u, 1", "i"), ("u2", 'i "2"')]
+    assert raw.corrupt_lines["table.csv"].first_lines == {"more cells than the header": [5]}
+
+
+def test_a_table_in_many_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lines.batches, "__kwdefaults__", {"size": 100})
+    rows = [f'u{n},"item\n{n}",{n}' if n % 7 == 0 else f"u{n},i{n},{n}" for n in range(99)]
+    (tmp_path / "table.csv").write_text("\n".join(["user_id,item_id,rating", *rows]) + "\n,none,1\n")
+    raw = read(tmp_path / "table.csv")
+    assert raw.interactions["rating"].to_list() == list(range(99))
+    assert raw.interactions["item_id"][7] == "item\n7"
+    assert raw.corrupt_lines["table.csv"].first_lines == {"no user_id": [1 + 99 + 15 + 1]}
+
+
+def test_damaged_and_misnamed_gzip_files(tmp_path: Path) -> None:
+    _write(tmp_path / "plain.csv.gz", "").write_bytes(GOOD)
+    (tmp_path / "packed.csv").write_bytes(gzip.compress(GOOD))
+    for name in ("plain.csv.gz", "packed.csv"):
+        assert len(read(tmp_path / name).interactions) == 1
+    rows = "".join(f"u{n},{n * 7919 % 1009},3,1,1\n" for n in range(500))
+    (tmp_path / "cut.csv.gz").write_bytes(gzip.compress(GOOD + rows.encode())[:-900])
+    raw = read(tmp_path / "cut.csv.gz")
+    assert 0 < len(raw.interactions) < 501
+    assert "the rest is lost" in raw.warnings[0]
+
+
+def test_corrupt_rows_of_parquet_and_atomic_files(tmp_path: Path) -> None:
+    table = pl.DataFrame({"user_id": ["u", None, "v"], "item_id": [1, 2, 3], "rating": ["5", "4", "x"]})
+    table.write_parquet(tmp_path / "d.parquet")
+    raw = read(tmp_path / "d.parquet")
+    assert raw.interactions.select("user_id", "item_id", "rating").rows() == [("u", "1", 5.0)]
+    assert raw.corrupt_lines["d.parquet"].first_lines == {"no user_id": [2], "rating is not a number": [3]}
+    _write(tmp_path / "a/a.inter", "user_id:token\titem_id:token\trating:float\nu\ti\t3\nu\tj\tx\n")
+    _write(tmp_path / "a/a.item", "item_id:token\ttitle:token_seq\ni\tname\n\tnobody\n")
+    raw = read(tmp_path / "a")
+    assert raw.items.rows() == [("i", "name", "", None)]
+    assert {name: found.total for name, found in raw.corrupt_lines.items()} == {"a.inter": 1, "a.item": 1}
 
 
 @pytest.mark.parametrize("name", sorted(READERS))

@@ -42,10 +42,17 @@ class Funnel:
 
 
 def number_ids(frame: pl.DataFrame) -> tuple[pl.DataFrame, list[str], list[str]]:
-    """Add the columns `user` and `item` (int64) and return the ids of users and of items, in that order."""
+    """Put `user` and `item` (int64) in the place of the ids; returns also the ids of users and those of items."""
     users, user_ids = _numbered(frame["user_id"])
     items, item_ids = _numbered(frame["item_id"])
-    return frame.with_columns(user=users, item=items), user_ids, item_ids
+    numbers = {"user": users, "item": items}
+    return frame.drop("user_id", "item_id").with_columns(**numbers), user_ids, item_ids
+
+
+def with_ids(pairs: pl.DataFrame, user_ids: Sequence[str], item_ids: Sequence[str]) -> pl.DataFrame:
+    """Add user_id and item_id to the rows whose numbers they are."""
+    ids = {"user": pl.Series(user_ids, dtype=pl.String), "item": pl.Series(item_ids, dtype=pl.String)}
+    return pairs.with_columns(values.gather(pairs[name]).alias(f"{name}_id") for name, values in ids.items())
 
 
 def compact(numbers: Numbers, ids: Sequence[str]) -> tuple[Numbers, list[str]]:
@@ -62,23 +69,28 @@ def merge_duplicates(pairs: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]
     that no held-out pair is also trained on. Within a split it is the latest row: by timestamp, then position,
     then place in the source.
     """
-    ranks = {name: number for number, name in enumerate(SPLITS)}
     width = int(pairs["item"].max() or 0) + 1  # type: ignore[arg-type]
-    numbered = pairs.with_row_index("row").with_columns(pair=pl.col("user") * width + pl.col("item"))
-    repeated = numbered.filter(pl.col("pair").is_duplicated())
-    if not len(repeated):
+    is_repeated = pairs.select(
+        (pl.col("user").cast(pl.Int64) * width + pl.col("item")).is_duplicated()
+    ).to_series()
+    if not is_repeated.any():
         return pairs, {"duplicates": 0, "pairs_in_several_splits": 0}
-    split_rank = pl.col("split").replace_strict(ranks, default=0, return_dtype=pl.Int8)
+    repeated = pairs.with_row_index("row").filter(is_repeated)
+    ranks = {name: number for number, name in enumerate(SPLITS)}
+    split_rank = pl.col("split").cast(pl.String).replace_strict(ranks, default=0, return_dtype=pl.Int8)
     repeated = repeated.with_columns(split_rank=split_rank)
     descending = [True, False, False, False]
     ordered = repeated.sort(
         ["split_rank", "timestamp", "position", "row"], descending=descending, nulls_last=False
     )
-    kept = ordered.unique("pair", keep="last", maintain_order=True)
-    several = repeated.group_by("pair").agg(pl.col("split_rank").n_unique()).filter(pl.col("split_rank") > 1)
-    dropped = repeated.join(kept, on="row", how="anti")
-    result = numbered.join(dropped, on="row", how="anti", maintain_order="left").drop("row", "pair")
-    return result, {"duplicates": len(dropped), "pairs_in_several_splits": len(several)}
+    kept = ordered.unique(["user", "item"], keep="last", maintain_order=True)
+    several = (
+        repeated.group_by("user", "item").agg(pl.col("split_rank").n_unique()).filter(pl.col("split_rank") > 1)
+    )
+    stays = ~is_repeated.to_numpy()
+    stays[kept["row"].to_numpy()] = True
+    duplicates = len(repeated) - len(kept)
+    return pairs.filter(stays), {"duplicates": duplicates, "pairs_in_several_splits": len(several)}
 
 
 def within_dates(pairs: pl.DataFrame, since: date | None, until: date | None) -> pl.DataFrame:

@@ -8,17 +8,17 @@ each step left.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import polars as pl
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from hnlmrec.artifacts import write_json
-from hnlmrec.config import Config, added
+from hnlmrec.config import Config, added, runtime
 from hnlmrec.data.filtering import (
     Funnel,
     compact,
@@ -27,10 +27,12 @@ from hnlmrec.data.filtering import (
     number_ids,
     require_values,
     subset,
+    with_ids,
     within_dates,
 )
 from hnlmrec.data.interactions import SPLITS, InteractionDataset, Interactions, Numbers, Vocabulary
-from hnlmrec.data.readers import RawData, read
+from hnlmrec.data.raw import RawData
+from hnlmrec.data.readers import read
 from hnlmrec.data.sources import is_prepared, source_fingerprint, source_path
 from hnlmrec.data.splitting import (
     LEFT_OUT,
@@ -84,6 +86,8 @@ class PreparationConfig(Config):
     train_share: float = added(1.0, gt=0, le=1)
     """Share of each user's train pairs that is kept, at random, for studies of sparsity: at least one pair a user,
     and smaller shares are parts of larger ones. Valid, test and the catalogue stay as they are."""
+    expected_sizes: tuple[PositiveInt, PositiveInt, PositiveInt] | None = runtime(None)
+    """Users, items and interactions that should be left; a warning names the difference. It changes no result."""
 
     @model_validator(mode="after")
     def _consistent(self) -> PreparationConfig:
@@ -151,7 +155,7 @@ def prepare_source(config: PreparationConfig, streams: RandomStreams) -> Prepare
     path = source_path(config.source)
     if not is_prepared(path):
         return prepare(read(path), config, streams)
-    if config != PreparationConfig(source=config.source):
+    if config.model_copy(update={"expected_sizes": None}) != PreparationConfig(source=config.source):
         raise ConfigError(
             f"{path} is already prepared: it takes no filter and no split. Leave out all `data.*` settings but "
             "the source, or give the raw data."
@@ -175,9 +179,13 @@ def prepare(raw: RawData, config: PreparationConfig, streams: RandomStreams) -> 
         DataError: a filter or a split needs a column that the source lacks, or nothing is left.
     """
     funnel = Funnel()
-    pairs, user_ids, item_ids = number_ids(raw.interactions)
+    pairs, user_ids, item_ids = _provisional(raw)
+    raw = replace(raw, interactions=raw.interactions.clear())  # the largest table there is: let it go
     pairs, merged = merge_duplicates(funnel.record("read", pairs))
-    pairs = _filter(funnel.record("merge_duplicates", pairs), config, streams, funnel)
+    pairs = _filter(funnel.record("merge_duplicates", pairs), config, funnel)
+    if raw.dump is not None:
+        pairs, user_ids, item_ids = number_ids(raw.dump.named(pairs))
+    pairs = _subset(pairs, config, streams, funnel)
     method = _split_method(pairs, config)
     codes = _split(pairs, method, config, streams)
     pairs = pairs.with_columns(code=codes).filter(pl.col("code") != LEFT_OUT)
@@ -188,28 +196,45 @@ def prepare(raw: RawData, config: PreparationConfig, streams: RandomStreams) -> 
         funnel.record("train_share", pairs.filter(pl.col("code") != UNUSED))
     dataset = _dataset(pairs, user_ids, item_ids)
     pairs = pairs.filter(pl.col("code") != UNUSED)
+    train = with_ids(pairs.filter(pl.col("code") == TRAIN), user_ids, item_ids)
+    if raw.dump is not None:
+        ids = (pl.Series(f"{v.kind}_id", v.all_ids, dtype=pl.String) for v in (dataset.users, dataset.items))
+        raw = raw.dump.described(train, *ids)
     users = _texts(dataset.users, "user_id", raw.users)
     items = _texts(dataset.items, "item_id", raw.items)
-    reviews = _train_reviews(raw.reviews, pairs)
+    reviews = _train_reviews(raw.reviews, train)
     facts = {"source": raw.source.name, "format": raw.format, "split": method, **merged}
     statistics = describe(raw, dataset, pairs=pairs, users=users, items=items, reviews=reviews)
     return Prepared(dataset, users, items, reviews, {**facts, **statistics, "steps": funnel.steps})
 
 
-def _filter(
-    pairs: pl.DataFrame, config: PreparationConfig, streams: RandomStreams, funnel: Funnel
-) -> pl.DataFrame:
+def _provisional(raw: RawData) -> tuple[pl.DataFrame, list[str], list[str]]:
+    """Number users and items. A dump has done so itself, and has no ids before the filters."""
+    return number_ids(raw.interactions) if raw.dump is None else (raw.interactions, [], [])
+
+
+def _filter(pairs: pl.DataFrame, config: PreparationConfig, funnel: Funnel) -> pl.DataFrame:
     if config.since or config.until:
         pairs = funnel.record("dates", within_dates(pairs, config.since, config.until))
     if config.min_rating is not None:
         require_values(pairs, "rating", "data.min_rating")
         pairs = funnel.record("min_rating", pairs.filter(pl.col("rating") >= config.min_rating))
-    pairs = _core(pairs, config.core, funnel, "core")
-    if config.max_users is not None or config.max_items is not None:
-        for column, most in (("user", config.max_users), ("item", config.max_items)):
-            chosen = subset(pairs[column].to_numpy(), most, streams.generator(f"data.{column}s"))
-            pairs = pairs.filter(pl.Series(chosen, dtype=pl.Boolean))
-        pairs = _core(funnel.record("subset", pairs), config.core, funnel, "core_again")
+    return _require_some(_core(pairs, config.core, funnel, "core"), funnel)
+
+
+def _subset(
+    pairs: pl.DataFrame, config: PreparationConfig, streams: RandomStreams, funnel: Funnel
+) -> pl.DataFrame:
+    if config.max_users is None and config.max_items is None:
+        return pairs
+    for column, most in (("user", config.max_users), ("item", config.max_items)):
+        chosen = subset(pairs[column].to_numpy(), most, streams.generator(f"data.{column}s"))
+        pairs = pairs.filter(pl.Series(chosen, dtype=pl.Boolean))
+    pairs = _core(funnel.record("subset", pairs), config.core, funnel, "core_again")
+    return _require_some(pairs, funnel)
+
+
+def _require_some(pairs: pl.DataFrame, funnel: Funnel) -> pl.DataFrame:
     if not len(pairs):
         left = ", ".join(f"{step['step']} left {step['interactions']:,}" for step in funnel.steps)
         raise DataError(
@@ -318,11 +343,10 @@ def _texts(vocabulary: Vocabulary, key: str, described: pl.DataFrame) -> pl.Data
     return found.with_columns(pl.col(name).fill_null("") for name in found.columns if name not in (key, "profile"))
 
 
-def _train_reviews(reviews: pl.DataFrame | None, pairs: pl.DataFrame) -> pl.DataFrame | None:
+def _train_reviews(reviews: pl.DataFrame | None, train: pl.DataFrame) -> pl.DataFrame | None:
     """Keep the reviews of train interactions: a profile must not know what is held out."""
     if reviews is None:
         return None
-    train = pairs.filter(pl.col("code") == TRAIN).select("user_id", "item_id")
     return reviews.unique(["user_id", "item_id"], keep="last", maintain_order=True).join(
-        train, on=["user_id", "item_id"], how="semi", maintain_order="left"
+        train.select("user_id", "item_id"), on=["user_id", "item_id"], how="semi", maintain_order="left"
     )

@@ -7,79 +7,58 @@ are cut, blanks inside it belong to it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from hnlmrec.data.corruption import CorruptLines, corruption_warnings
+from hnlmrec.data.dump_files import find_dump
+from hnlmrec.data.dump_layouts import LAYOUTS
+from hnlmrec.data.dumps import read_dump
+from hnlmrec.data.interaction_rows import (
+    read_described_rows,
+    read_parquet_interactions,
+    read_separated_interactions,
+    with_all_columns,
+)
 from hnlmrec.data.interactions import SPLITS
 from hnlmrec.data.pickles import refuse_pickle
+from hnlmrec.data.raw import INTERACTION_SCHEMA, RawData
+from hnlmrec.data.records import read_json_lines
 from hnlmrec.data.side_information import (
     ITEM_FACT_FIELDS,
     USER_FACT_FIELDS,
-    clean,
     items_frame,
+    joined_review,
     unused_fields,
     users_frame,
 )
 from hnlmrec.data.tables import (
-    JsonLines,
-    read_json_lines,
-    read_parquet,
-    read_separated,
     read_text,
     reading,
-    refuse_rows,
-    require_columns,
-    to_numbers,
 )
 from hnlmrec.errors import DataError, MissingFileError
 
-INTERACTION_SCHEMA: dict[str, type[pl.DataType]] = {
-    "user_id": pl.String,
-    "item_id": pl.String,
-    "rating": pl.Float64,
-    "timestamp": pl.Int64,
-    "split": pl.String,
-    "position": pl.Int64,
-}
+__all__ = ["INTERACTION_SCHEMA", "READERS", "RawData", "Reader", "find_reader", "read", "source_files"]
+
+_DESCRIBING = {"items": ("item_id",), "users": ("user_id",), "reviews": ("user_id", "item_id")}
 _SPACED_LISTS = ("class", "genre", "genres")  # atomic files separate these words by blanks
 
 
 @dataclass(frozen=True)
-class RawData:
-    """What a source holds, before any filter.
-
-    Attributes:
-        source: the folder or file.
-        format: the key of READERS that read it.
-        interactions: user_id, item_id, rating, timestamp (seconds since 1970), split ("train", "valid", "test"),
-            position (rank in the user's history); null where the source lacks the value. In the source's order.
-        items: item_id, title, facts, profile; only the items that the source describes.
-        users: user_id, facts, profile.
-        reviews: user_id, item_id, text; None where the source has none.
-        corrupt_lines: by file name, how many lines were left out because they are not valid.
-        warnings: what a person should know of this source.
-    """
-
-    source: Path
-    format: str
-    interactions: pl.DataFrame
-    items: pl.DataFrame = field(default_factory=lambda: items_frame([]))
-    users: pl.DataFrame = field(default_factory=lambda: users_frame([]))
-    reviews: pl.DataFrame | None = None
-    corrupt_lines: Mapping[str, int] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class Reader:
-    """A format: what it looks like, whether a path has it, and how it is read."""
+    """A format: what it looks like, whether a path has it, and how it is read.
+
+    `files` are those that decide what is read; None where they are all files of the folder, or the file.
+    """
 
     description: str
     fits: Callable[[Path], bool]
     read: Callable[[Path], RawData]
+    files: Callable[[Path], list[Path]] | None = None
 
 
 def read(path: Path) -> RawData:
@@ -91,12 +70,18 @@ def read(path: Path) -> RawData:
         DataError: no format fits, or its content is wrong; names file and line where it can.
     """
     with reading(path):
+        return find_reader(path).read(path)
+
+
+def find_reader(path: Path) -> Reader:
+    """Return the first of READERS that fits a folder or file; errors as `read`."""
+    with reading(path):
         if not path.exists():
             raise MissingFileError(f"there is no data folder or file {path}.")
         refuse_pickle(path)
         for reader in READERS.values():
             if reader.fits(path):
-                return reader.read(path)
+                return reader
         found = ", ".join(sorted(child.name for child in path.iterdir())[:8]) if path.is_dir() else path.name
     known = "\n".join(f"  - {reader.description}" for reader in READERS.values())
     raise DataError(
@@ -104,40 +89,50 @@ def read(path: Path) -> RawData:
     )
 
 
+def source_files(path: Path) -> list[Path]:
+    """Return the files that decide what `read` returns; all that is there where no format fits."""
+    with reading(path):
+        for reader in READERS.values():
+            if reader.files is not None and reader.fits(path):
+                return reader.files(path)
+        return sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
+
+
 def read_atomic(path: Path) -> RawData:
     """Read atomic files: NAME.inter, and NAME.item and NAME.user where they are there."""
     tables = {file.name.removesuffix(".gz").rsplit(".", 1)[-1]: file for file in _atomic_files(path)}
-    frame = _read_atomic_table(tables["inter"])
-    items = _described(tables.get("item"), "item_id")
-    users = _described(tables.get("user"), "user_id")
+    corrupt = {file.name: CorruptLines() for file in tables.values()}
+    pairs = read_separated_interactions(tables["inter"], "\t", corrupt[tables["inter"].name], quotes=False)
+    items: list[dict[str, Any]] = []
+    users: list[dict[str, Any]] = []
+    for kind, records in (("item", items), ("user", users)):
+        if kind in tables:
+            records.extend(read_described_rows(tables[kind], f"{kind}_id", corrupt[tables[kind].name]))
     for item in items:
         item.update({name: item[name].split() for name in _SPACED_LISTS if item.get(name)})
-    return RawData(path, "atomic", _interactions(frame, tables["inter"]), items_frame(items), users_frame(users))
+    return _with_corruption(RawData(path, "atomic", pairs, items_frame(items), users_frame(users)), corrupt)
 
 
 def read_folder(path: Path) -> RawData:
     """Read interactions.csv[.gz], and items, users and reviews.jsonl[.gz] where they are there."""
-    tables = {name: _find(path, f"{name}.jsonl") for name in ("items", "users", "reviews")}
-    required = {"items": ("item_id",), "users": ("user_id",), "reviews": ("user_id", "item_id")}
-    lines = {name: read_json_lines(file, required[name]) for name, file in tables.items() if file}
-    files = {name: file for name, file in tables.items() if file}
-    items, users = (lines[name].records if name in lines else [] for name in ("items", "users"))
     source = _find(path, "interactions.csv")
     assert source is not None
-    return RawData(
-        path,
-        "folder",
-        _interactions(read_separated(source), source),
-        items_frame(items),
-        users_frame(users),
-        _reviews(lines["reviews"].records) if "reviews" in lines else None,
-        {files[name].name: found.corrupt for name, found in lines.items() if found.corrupt},
-        (
-            *_corrupt_warnings(files, lines),
-            *_unused_warning("items", unused_fields(items, ITEM_FACT_FIELDS)),
-            *_unused_warning("users", unused_fields(users, USER_FACT_FIELDS)),
-        ),
+    corrupt = {source.name: CorruptLines()}
+    pairs = read_separated_interactions(source, ",", corrupt[source.name])
+    records: dict[str, list[dict[str, Any]] | None] = dict.fromkeys(_DESCRIBING)
+    for name, ids in _DESCRIBING.items():
+        file = _find(path, f"{name}.jsonl")
+        if file:
+            lines = read_json_lines(file, ids)
+            records[name], corrupt[file.name] = lines.records, lines.corrupt
+    items, users, reviews = records["items"] or [], records["users"] or [], records["reviews"]
+    warnings = (
+        *_unused_warning("items", unused_fields(items, ITEM_FACT_FIELDS)),
+        *_unused_warning("users", unused_fields(users, USER_FACT_FIELDS)),
     )
+    described = None if reviews is None else _reviews(reviews)
+    raw = RawData(path, "folder", pairs, items_frame(items), users_frame(users), described, warnings=warnings)
+    return _with_corruption(raw, corrupt)
 
 
 def read_lightgcn(path: Path) -> RawData:
@@ -154,17 +149,30 @@ def read_lightgcn(path: Path) -> RawData:
     frame = pl.concat(parts)
     if not len(frame):
         raise DataError(f"{path}: no line holds an item.")
-    return RawData(path, "lightgcn", _with_all_columns(frame))
+    return RawData(path, "lightgcn", with_all_columns(frame))
 
 
 def read_file(path: Path) -> RawData:
     """Read one table of interactions: .csv, .tsv (packed or not) or .parquet."""
+    corrupt = CorruptLines()
     name = path.name.removesuffix(".gz")
     if name.endswith(".parquet"):
-        frame = _parquet_as_text(path)
+        pairs = read_parquet_interactions(path, corrupt)
     else:
-        frame = read_separated(path, "\t" if name.endswith(".tsv") else ",")
-    return RawData(path, "file", _interactions(frame, path))
+        pairs = read_separated_interactions(path, "\t" if name.endswith(".tsv") else ",", corrupt)
+    return _with_corruption(RawData(path, "file", pairs), {path.name: corrupt})
+
+
+def _dump_reader(name: str) -> Reader:
+    layout = LAYOUTS[name]
+
+    def files(path: Path) -> list[Path]:
+        found = find_dump(path, layout)
+        return found.all() if found else [path]
+
+    return Reader(
+        layout.description, lambda path: find_dump(path, layout) is not None, partial(read_dump, name=name), files
+    )
 
 
 READERS: dict[str, Reader] = {
@@ -184,6 +192,7 @@ READERS: dict[str, Reader] = {
         lambda path: path.is_dir() and any(path.glob("*.inter*")),
         read_atomic,
     ),
+    **{name: _dump_reader(name) for name in LAYOUTS},
     "file": Reader(
         "a file .csv[.gz], .tsv[.gz] or .parquet with the columns user_id, item_id (and rating, timestamp, split, "
         "position)",
@@ -199,26 +208,6 @@ def _find(folder: Path, name: str) -> Path | None:
     return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
 
 
-def _interactions(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
-    """Check and type the columns of a table of interactions whose cells are text."""
-    require_columns(frame, ("user_id", "item_id"), path)
-    for column in ("user_id", "item_id"):
-        refuse_rows(frame, pl.col(column).is_null(), column, path, "but every row needs an id")
-    for column in ("rating", "timestamp", "position"):
-        frame = to_numbers(frame, column, INTERACTION_SCHEMA[column], path)
-    if "split" in frame.columns and frame["split"].null_count() < len(frame):
-        wrong = ~pl.col("split").is_in(SPLITS).fill_null(value=False)
-        refuse_rows(frame, wrong, "split", path, f"but must be one of {', '.join(SPLITS)}")
-    return _with_all_columns(frame)
-
-
-def _with_all_columns(frame: pl.DataFrame) -> pl.DataFrame:
-    return frame.select(
-        (pl.col(name) if name in frame.columns else pl.lit(None)).cast(kind).alias(name)
-        for name, kind in INTERACTION_SCHEMA.items()
-    )
-
-
 def _atomic_files(path: Path) -> list[Path]:
     inter = [file for file in path.iterdir() if file.name.endswith((".inter", ".inter.gz"))]
     if len(inter) != 1:
@@ -226,19 +215,6 @@ def _atomic_files(path: Path) -> list[Path]:
     stem = inter[0].name.removesuffix(".gz").removesuffix(".inter")
     found = (_find(path, f"{stem}.{kind}") for kind in ("item", "user"))
     return [inter[0], *(file for file in found if file)]
-
-
-def _read_atomic_table(path: Path) -> pl.DataFrame:
-    return read_separated(path, "\t", quotes=False).rename(lambda name: name.partition(":")[0])
-
-
-def _described(path: Path | None, key: str) -> list[dict[str, Any]]:
-    if path is None:
-        return []
-    frame = _read_atomic_table(path)
-    require_columns(frame, (key,), path)
-    refuse_rows(frame, pl.col(key).is_null(), key, path, "but every row needs an id")
-    return frame.to_dicts()
 
 
 def _read_lightgcn_file(path: Path) -> pl.DataFrame:
@@ -259,34 +235,19 @@ def _read_lightgcn_file(path: Path) -> pl.DataFrame:
     )
 
 
-def _parquet_as_text(path: Path) -> pl.DataFrame:
-    """Read parquet as if it were CSV, so that both go through the same checks."""
-    frame = read_parquet(path)
-    if not len(frame):
-        raise DataError(f"{path} has no row.")
-    times = [name for name, kind in frame.schema.items() if kind.is_temporal()]
-    frame = frame.with_columns(pl.col(times).dt.epoch("s")) if times else frame
-    nested = [name for name, kind in frame.schema.items() if kind.is_nested()]
-    texts = frame.drop(nested).with_columns(pl.all().cast(pl.String).str.strip_chars())
-    return texts.with_columns(pl.when(pl.all() != "").then(pl.all()))
-
-
 def _reviews(records: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
     """Return user_id, item_id, text (summary and text); a record without words is left out."""
     rows = [
-        (record["user_id"], record["item_id"], ". ".join(part.rstrip(".") for part in parts))
+        (record["user_id"], record["item_id"], text)
         for record in records
-        if (parts := [words for name in ("summary", "text") if (words := clean(record.get(name)))])
+        if (text := joined_review(record.get("summary"), record.get("text")))
     ]
     return pl.DataFrame(rows, schema=dict.fromkeys(("user_id", "item_id", "text"), pl.String), orient="row")
 
 
-def _corrupt_warnings(files: Mapping[str, Path], lines: Mapping[str, JsonLines]) -> list[str]:
-    return [
-        f"{files[name].name}: {found.corrupt:,} invalid lines were left out, the first: {found.first_problem}"
-        for name, found in lines.items()
-        if found.corrupt
-    ]
+def _with_corruption(raw: RawData, corrupt: Mapping[str, CorruptLines]) -> RawData:
+    lost = {name: lines for name, lines in corrupt.items() if lines}
+    return replace(raw, corrupt_lines=lost, warnings=(*corruption_warnings(lost), *raw.warnings))
 
 
 def _unused_warning(name: str, fields: list[str]) -> list[str]:

@@ -28,7 +28,7 @@ ITEM_FACT_FIELDS = (
     "description",
     "summary",
 )
-USER_FACT_FIELDS = ("age", "gender", "occupation", "city")
+USER_FACT_FIELDS = ("age", "gender", "occupation", "city", "member_since")
 _FALLBACK_FACT = "keywords"  # words cut out of the title: of use only where there is no title
 _NO_FACT = {"unknown", "unkonwn", "other", "none"}
 _GENDERS = {"m": "male", "f": "female"}
@@ -84,7 +84,14 @@ def profile_of(record: Mapping[str, Any]) -> str | None:
 
 def clean(value: Any) -> str:
     """Return text without HTML entities and with single blanks."""
-    return " ".join(html.unescape(str(value)).split()) if value is not None else ""
+    text = " ".join(html.unescape(str(value)).split()) if value is not None else ""
+    # JSON may hold half of a surrogate pair (\\ud800), which no file can.
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def joined_review(summary: Any, text: Any) -> str:
+    """Return a review's heading and text as one; "" where it has no words."""
+    return ". ".join(part.rstrip(".") for value in (summary, text) if (part := clean(value)))
 
 
 def _words(value: Any) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hnlmrec.artifacts import MANIFEST, sha256_of
 from hnlmrec.assets import ASSETS, asset_fingerprint, fetch
+from hnlmrec.data.readers import source_files
 from hnlmrec.data.tables import reading
 from hnlmrec.errors import MissingFileError, did_you_mean
 
@@ -43,10 +44,7 @@ def source_fingerprint(source: str) -> str:
     """
     if source in DATA_SETS and not Path(source).exists():
         return hashlib.sha256(asset_fingerprint(source).encode()).hexdigest()
-    path = source_path(source)
-    with reading(path):
-        files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
-    listed = "\n".join(f"{file.name} {_readable_sha256(file)}" for file in files)
+    listed = "\n".join(f"{file.name} {_readable_sha256(file)}" for file in source_files(source_path(source)))
     return hashlib.sha256(listed.encode()).hexdigest()
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from hnlmrec.data.interactions import SPLITS, InteractionDataset, Numbers
-from hnlmrec.data.readers import RawData
+from hnlmrec.data.raw import RawData
 
 
 def describe(
@@ -41,8 +42,8 @@ def describe(
         "users_without_train": int((dataset.train.degrees == 0).sum()),
         "items_without_train": int((dataset.train.item_degrees == 0).sum()),
         "users_with_test": int((dataset.test.degrees > 0).sum()),
-        "described_users_without_interactions": _unused(raw.users, users, "user_id"),
-        "described_items_without_interactions": _unused(raw.items, items, "item_id"),
+        "described_users_without_interactions": _unused(raw, "users", users, "user_id"),
+        "described_items_without_interactions": _unused(raw, "items", items, "item_id"),
         "text": {
             "items_with_title": _share(items["title"]),
             "items_with_facts": _share(items["facts"]),
@@ -51,9 +52,26 @@ def describe(
             "users_with_profile": _share(users["profile"]),
             "train_reviews": 0 if reviews is None else len(reviews),
         },
-        "corrupt_lines": dict(raw.corrupt_lines),
+        "corrupt_lines": {name: lines.as_json() for name, lines in raw.corrupt_lines.items()},
         "warnings": [*raw.warnings, *_repeated(raw), *_given_profiles(users=users, items=items)],
     }
+
+
+def size_warning(expected: tuple[int, int, int], statistics: Mapping[str, Any]) -> str:
+    """Return how users, items and interactions differ from what is expected; "" where they do not.
+
+    Args:
+        expected: users, items, interactions.
+        statistics: what `describe` returned.
+    """
+    names = ("users", "items", "interactions")
+    differences = [
+        f"{statistics[name]:,} {name} instead of {number:,} ({statistics[name] - number:+,}, "
+        f"{(statistics[name] - number) / number:+.1%})"
+        for name, number in zip(names, expected, strict=True)
+        if statistics[name] != number
+    ]
+    return f"the sizes are not those of data.expected_sizes: {'; '.join(differences)}" if differences else ""
 
 
 def sum_over_splits(dataset: InteractionDataset, degrees: str) -> Numbers:
@@ -80,8 +98,9 @@ def _share(texts: pl.Series) -> float:
     return float((texts.fill_null("") != "").mean() or 0.0)  # type: ignore[arg-type]
 
 
-def _unused(described: pl.DataFrame, used: pl.DataFrame, key: str) -> int:
-    return len(described.unique(key).join(used, on=key, how="anti"))
+def _unused(raw: RawData, kind: str, used: pl.DataFrame, key: str) -> int:
+    described: pl.DataFrame = getattr(raw, kind)
+    return len(described.unique(key).join(used, on=key, how="anti")) + raw.n_others.get(kind, 0)
 
 
 def _repeated(raw: RawData) -> list[str]:

@@ -25,6 +25,7 @@ from hnlmrec.generation.preferences import plan_preferences
 from hnlmrec.generation.profiles import plan_profiles
 from hnlmrec.pipeline.build import build_graph
 from hnlmrec.pipeline.config import RunConfig
+from hnlmrec.pipeline.data_warnings import warn_of_data
 from hnlmrec.pipeline.graph import Node, NodeResult, run_graph
 from hnlmrec.pipeline.report import write_run_report
 from hnlmrec.pipeline.results import RESULT, STAGES, describe_run, open_run
@@ -84,6 +85,7 @@ def run_pipeline(
         shown = progress if progress is not None and processes.is_main else SilentProgress()
         nodes = _up_to(build_graph(config, session, shown), until)
         prepared = run_graph(nodes[:1], store)
+        warn_of_data(prepared["prepare"], config.data)
         _check_catalogue(config, prepared["prepare"].counts["items"])
         results = run_graph(nodes, store, prepared)
     if not processes.is_main:
@@ -108,7 +110,9 @@ def prepare_only(config: RunConfig, store: ArtifactStore | None = None) -> NodeR
     store = store or ArtifactStore(Path(config.runtime.artifacts))
     with _session(config, store) as session:
         nodes = _up_to(build_graph(config, session, SilentProgress()), "prepare")
-        return run_graph(nodes, store)["prepare"]
+        prepared = run_graph(nodes, store)["prepare"]
+    warn_of_data(prepared, config.data, repeat=True)
+    return prepared
 
 
 def nodes_of(config: RunConfig) -> list[Node]:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from hnlmrec.data.embeddings import EmbeddingTable
 from hnlmrec.data.interactions import InteractionDataset, Interactions, Vocabulary
+from hnlmrec.data.records import read_json_lines
 from hnlmrec.data.side_information import items_frame
-from hnlmrec.data.tables import read_json_lines
 from hnlmrec.encoders import join_fields, open_encoder
 from hnlmrec.errors import DataError
 from hnlmrec.pipeline.results import Run
@@ -54,7 +54,7 @@ def _read(path: Path, run: Run) -> tuple[list[str], list[str], dict[str, str]]:
     """Return ids, texts and titles by id."""
     lines = read_json_lines(path, ("item_id",))
     if lines.corrupt:
-        raise DataError(f"{path}: {lines.corrupt} lines are not items, for example {lines.first_problem}.")
+        raise DataError(f"{path}: {lines.corrupt.total} lines are not items. {lines.corrupt}.")
     frame = items_frame(lines.records)
     fields = config_of(run).encoder.item_fields
     texts = [join_fields(row, fields) for row in frame.iter_rows(named=True)]

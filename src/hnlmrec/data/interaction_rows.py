@@ -1,0 +1,272 @@
+"""Tables of interactions (CSV, TSV, atomic, parquet): checked and typed a batch at a time.
+
+A row whose id, rating, time or position cannot be used is counted and left out. A value of `split` that is none
+stops the reading: it would move pairs between train and test.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+
+from hnlmrec.data.corruption import NOT_UTF8, CorruptLines
+from hnlmrec.data.interactions import SPLITS
+from hnlmrec.data.lines import Batch, batches
+from hnlmrec.data.raw import INTERACTION_SCHEMA
+from hnlmrec.data.tables import reading, require_columns
+from hnlmrec.errors import DataError
+
+_TOO_MANY = "more cells than the header"
+_NOT_A_ROW = "not a row of the table"
+_LONGEST_QUOTED = 64 * 2**20
+_INT64_END = 2.0**63
+_ROWS = 1_000_000
+
+
+def read_separated_interactions(
+    path: Path, separator: str, corrupt: CorruptLines, *, quotes: bool = True
+) -> pl.DataFrame:
+    """Read a table with a header whose columns are named as in INTERACTION_SCHEMA; others are passed over.
+
+    Args:
+        path: a plain or gzip file.
+        separator: of the cells.
+        corrupt: the lines that are left out are counted here.
+        quotes: whether a cell may stand in quotes, and then hold separators and line breaks.
+
+    Raises:
+        DataError: there is no header with user_id and item_id, no row, none that can be used, or a wrong split.
+    """
+    cells = read_cells(path, separator, corrupt, ("user_id", "item_id"), tuple(INTERACTION_SCHEMA), quotes=quotes)
+    return _checked([_typed(part, path, corrupt) for part in cells], path, corrupt)
+
+
+def read_described_rows(path: Path, key: str, corrupt: CorruptLines) -> list[dict[str, str | None]]:
+    """Return the rows of an atomic file of items or users, all cells as text; one without an id is counted.
+
+    Raises:
+        DataError: as `read_separated_interactions`.
+    """
+    cells = read_cells(path, "\t", corrupt, (key,), quotes=False)
+    frame = pl.concat([_without(_stripped(part), pl.col(key).is_null(), f"no {key}", corrupt) for part in cells])
+    corrupt.require_some(path, len(frame), f"A row needs {key}.")
+    return frame.drop("line").to_dicts()
+
+
+def read_cells(
+    path: Path,
+    separator: str,
+    corrupt: CorruptLines,
+    required: tuple[str, ...],
+    used: tuple[str, ...] | None = None,
+    *,
+    quotes: bool,
+) -> Iterator[pl.DataFrame]:
+    """Read a table with a header, a batch at a time; yields cells as text, and `line`.
+
+    Args:
+        path: a plain or gzip file.
+        separator: of the cells.
+        corrupt: lines that are no rows are counted here.
+        required: columns that must be there.
+        used: columns that are kept, where they are there; None for all.
+        quotes: whether a cell may stand in quotes.
+
+    Raises:
+        DataError: there is no header, or no line behind it.
+    """
+    header: list[str] | None = None
+    n_lines = 0
+    for found in _whole_rows(batches(path, corrupt), quotes=quotes):
+        batch = found
+        if header is None:
+            header, batch = _header(found, separator, path)
+            require_columns(pl.DataFrame(schema=dict.fromkeys(header, pl.String)), required, path)
+        if batch.data.strip():
+            n_lines += batch.n_lines
+            kept = [name for name in header if used is None or name in used]
+            yield _cells(batch, header, kept, separator, corrupt, quotes=quotes)
+    if header is None:
+        corrupt.require_some(path, 0, "It must be a table with a header.")
+    if not n_lines:
+        raise DataError(f"{path} has a header and no row.")
+
+
+def read_parquet_interactions(path: Path, corrupt: CorruptLines) -> pl.DataFrame:
+    """Read the columns of INTERACTION_SCHEMA out of a parquet file; errors as `read_separated_interactions`.
+
+    A row's number, the first being 1, stands for its line.
+    """
+    with reading(path), path.open("rb"):  # polars says less of a file that it cannot open
+        pass
+    try:
+        table = pl.scan_parquet(path)
+        schema = table.collect_schema()
+        require_columns(pl.DataFrame(schema=schema), ("user_id", "item_id"), path)
+        names = [name for name in INTERACTION_SCHEMA if name in schema and not schema[name].is_nested()]
+        texts = [_as_text(name, schema[name]) for name in names]
+        n_rows = table.select(pl.len()).collect().item()
+        parts = []
+        for start in range(0, n_rows, _ROWS):
+            frame = table.slice(start, _ROWS).select(texts).collect()
+            lines = pl.int_range(start + 1, start + 1 + len(frame), dtype=pl.UInt32).alias("line")
+            parts.append(_typed(frame.with_columns(lines), path, corrupt))
+    except pl.exceptions.PolarsError as error:
+        raise DataError(f"{path} is not a parquet file: {str(error).splitlines()[0]}.") from None
+    if not n_rows:
+        raise DataError(f"{path} has no row.")
+    return _checked(parts, path, corrupt)
+
+
+def with_all_columns(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return the columns of INTERACTION_SCHEMA; a missing one becomes one of nulls, which takes no memory."""
+    return frame.select(
+        pl.col(name).cast(kind) if name in frame.columns else pl.lit(None, dtype=pl.Null).alias(name)
+        for name, kind in INTERACTION_SCHEMA.items()
+    )
+
+
+def _whole_rows(found: Iterator[Batch], *, quotes: bool) -> Iterator[Batch]:
+    """Join batches until a batch does not end within quotes."""
+    first, data = 1, b""
+    for batch in found:
+        data = data + b"\n" + batch.data if data else batch.data
+        if quotes and data.count(b'"') % 2 and len(data) < _LONGEST_QUOTED:
+            continue
+        yield Batch(first, data)
+        first, data = batch.first + batch.n_lines, b""
+    if data:
+        yield Batch(first, data)
+
+
+def _header(batch: Batch, separator: str, path: Path) -> tuple[list[str], Batch]:
+    """Return the names in the first line, and what follows it."""
+    line, _, rest = batch.data.partition(b"\n")
+    try:
+        text = line.decode()
+    except UnicodeDecodeError:
+        raise DataError(f"{path} is not UTF-8 text (its header is not). Convert it.") from None
+    if not text.strip() and not rest.strip():
+        raise DataError(f"{path} is empty.")
+    cells = next(csv.reader([text.strip("\r")], delimiter=separator), [])
+    names = [cell.strip().partition(":")[0] for cell in cells]  # atomic files name the type behind a colon
+    return names, Batch(batch.first + 1, rest)
+
+
+def _cells(
+    batch: Batch, header: list[str], used: list[str], separator: str, corrupt: CorruptLines, *, quotes: bool
+) -> pl.DataFrame:
+    """Return the cells of the columns that are used, as text, and `line`."""
+    try:
+        frame = pl.read_csv(
+            batch.data,
+            separator=separator,
+            quote_char='"' if quotes else None,
+            has_header=False,
+            schema=dict.fromkeys(header, pl.String),
+        ).select(used)
+    except (pl.exceptions.PolarsError, OSError):  # OSError: what looks like a packed file is unpacked
+        frame = pl.DataFrame()
+    if len(frame) != batch.n_lines:  # a bad line, a blank one, or a line break in quotes
+        return _row_by_row(batch, header, used, separator, corrupt, quotes=quotes)
+    return frame.with_columns(pl.int_range(batch.first, batch.first + len(frame), dtype=pl.UInt32).alias("line"))
+
+
+def _row_by_row(
+    batch: Batch, header: list[str], used: list[str], separator: str, corrupt: CorruptLines, *, quotes: bool
+) -> pl.DataFrame:
+    places = [header.index(name) for name in used]
+    rows = []
+    for cells, line in _rows(batch, separator, corrupt, quotes=quotes):
+        if len(cells) > len(header):
+            corrupt.add(_TOO_MANY, line)
+        elif any(cell.strip() for cell in cells):
+            rows.append((*(cells[place] if place < len(cells) else None for place in places), line))
+    return pl.DataFrame(rows, schema=dict.fromkeys(used, pl.String) | {"line": pl.UInt32}, orient="row")
+
+
+def _rows(batch: Batch, separator: str, corrupt: CorruptLines, *, quotes: bool) -> Iterator[tuple[list[str], int]]:
+    """Give the cells of each row, and the number of the line that it ends in."""
+
+    def texts() -> Iterator[str]:
+        for number, line in enumerate(batch.lines, batch.first):
+            try:
+                yield line.decode().strip("\r") + "\n"
+            except UnicodeDecodeError:
+                corrupt.add(NOT_UTF8, number)
+                yield "\n"
+
+    reader = csv.reader(texts(), delimiter=separator, quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE)
+    while True:
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error:
+            corrupt.add(_NOT_A_ROW, batch.first + reader.line_num - 1)
+            continue
+        yield cells, batch.first + reader.line_num - 1
+
+
+def _typed(cells: pl.DataFrame, path: Path, corrupt: CorruptLines) -> pl.DataFrame:
+    """Turn cells into values; a row with one that cannot be used is counted and left out."""
+    rows = _stripped(cells)
+    for name in ("user_id", "item_id"):
+        rows = _without(rows, pl.col(name).is_null(), f"no {name}", corrupt)
+    for name in ("rating", "timestamp", "position"):
+        if name in rows.columns:
+            rows = _with_numbers(rows, name, corrupt)
+    if "split" in rows.columns:
+        _require_splits(rows, path)
+    return rows
+
+
+def _stripped(cells: pl.DataFrame) -> pl.DataFrame:
+    """Cut the blanks around cells, make empty ones null, and leave out rows of nothing else."""
+    texts = pl.exclude("line")
+    rows = cells.with_columns(texts.str.strip_chars()).with_columns(pl.when(texts != "").then(texts))
+    return rows.filter(pl.any_horizontal(texts.is_not_null()))
+
+
+def _with_numbers(rows: pl.DataFrame, name: str, corrupt: CorruptLines) -> pl.DataFrame:
+    number = pl.col(name).cast(pl.Float64, strict=False)
+    wrong = pl.col(name).is_not_null() & ~number.is_finite().fill_null(value=False)
+    rows = _without(rows, wrong, f"{name} is not a number", corrupt)
+    kind = INTERACTION_SCHEMA[name]
+    if kind.is_integer():
+        rows = _without(rows, number.abs() >= _INT64_END, f"{name} is too large for a whole number", corrupt)
+    return rows.with_columns(number.cast(kind).alias(name))
+
+
+def _without(rows: pl.DataFrame, wrong: pl.Expr, kind: str, corrupt: CorruptLines) -> pl.DataFrame:
+    mask = rows.select(wrong.fill_null(value=False).alias("wrong"))["wrong"]
+    for line in rows["line"].filter(mask):
+        corrupt.add(kind, line)
+    return rows.filter(~mask)
+
+
+def _require_splits(rows: pl.DataFrame, path: Path) -> None:
+    wrong = rows.filter(pl.col("split").is_not_null() & ~pl.col("split").is_in(SPLITS))
+    if len(wrong):
+        line, value = wrong["line"][0], wrong["split"][0]
+        raise DataError(f"{path}, line {line}: split is {value!r}, but must be one of {', '.join(SPLITS)}.")
+
+
+def _checked(parts: list[pl.DataFrame], path: Path, corrupt: CorruptLines) -> pl.DataFrame:
+    n_good = sum(map(len, parts))
+    corrupt.require_some(path, n_good, "A row needs user_id and item_id; rating and timestamp must be numbers.")
+    frame = pl.concat(parts)
+    if "split" in frame.columns and 0 < frame["split"].null_count() < len(frame):
+        line = frame.filter(pl.col("split").is_null())["line"][0]
+        raise DataError(f"{path}, line {line}: split is empty, but other rows have one: give every row a split.")
+    return with_all_columns(frame)
+
+
+def _as_text(name: str, kind: pl.DataType) -> pl.Expr:
+    column = pl.col(name)
+    if kind.is_temporal():
+        column = column.dt.epoch("s")
+    return column.cast(pl.String)
