@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
 
 import jinja2
-import jinja2.sandbox
 import pydantic
+from jinja2.exceptions import SecurityError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
@@ -257,7 +257,7 @@ class _PromptEnvironment(ImmutableSandboxedEnvironment):
     def call_binop(self, context: object, operator: str, left: object, right: object) -> object:
         """Refuse what takes a line to fill the memory."""
         del context, left, right
-        raise jinja2.sandbox.SecurityError(f"a prompt may not use {operator}")
+        raise SecurityError(f"a prompt may not use {operator}")
 
 
 def _turns(body: str) -> list[Message | tuple[Role, jinja2.Template]]:
