@@ -107,7 +107,7 @@ def tune_on_co_interactions(
         logits = logits.scatter(1, given[:, None], -torch.inf)
         loss = functional.cross_entropy(logits, chosen)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     with torch.no_grad():
         return np.asarray(functional.normalize(texts @ axes.T, dim=1).cpu().numpy(), dtype=np.float32)
