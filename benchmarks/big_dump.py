@@ -54,8 +54,8 @@ WORDS = [
     "it",
     "back",
 ]
-SETTINGS = ["min_rating=4.0", "core=10", "since=2015-01-01", "until=2018-01-01"]
-"""The filters of configs/amazon2018-toys.toml."""
+SETTINGS = ["min_rating=4.0", "core=5", "since=2015-01-01", "until=2018-01-01"]
+"""The filters of configs/amazon2018-toys.toml, with a smaller core."""
 
 
 def power_law(rng: np.random.Generator, n: int, most: int, exponent: float) -> Any:
@@ -156,8 +156,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--gigabytes", type=float, default=2.0, help="size of the reviews before they are packed")
     parser.add_argument("--plain", action="store_true", help="do not pack them")
-    parser.add_argument("--users", type=int, default=10_000_000)
-    parser.add_argument("--items", type=int, default=500_000)
+    parser.add_argument("--users", type=int, default=300_000)
+    parser.add_argument("--items", type=int, default=30_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, default=None, help="where the temporary folder is made")
     parser.add_argument("--save", action="store_true", help=f"add the figures to {RESULTS.name}")
