@@ -233,8 +233,8 @@ def test_a_server_that_falls_silent_ends_the_run(
 def test_a_connection_is_awaited_for_a_short_time_only(
     connect: Connect, seconds: float, connect_seconds: float
 ) -> None:
-    pool = connect(timeout_seconds=seconds)._pool
-    assert (pool._connect_seconds, pool._read_seconds) == (connect_seconds, seconds)
+    timeout = connect(timeout_seconds=seconds)._pool.timeout
+    assert (timeout.connect_timeout, timeout.read_timeout) == (connect_seconds, seconds)
 
 
 def test_a_host_that_takes_no_connection_ends_the_run_soon() -> None:

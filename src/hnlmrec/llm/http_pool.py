@@ -1,27 +1,24 @@
-"""Connections to one HTTP endpoint, kept open and shared by threads, on the standard library alone.
+"""Connections to one HTTP endpoint, kept open and shared by threads, through urllib3.
 
-A general HTTP library spends several milliseconds of CPU on a request, most of it on what a JSON call does not
+The SDKs of hosted APIs spend several milliseconds of CPU on a request, most of it on what one JSON call does not
 need. Threads in Python share one core, so at 64 requests in flight that time would set the speed, not the network.
 """
 
 from __future__ import annotations
 
-import base64
-import http.client
-import ssl
-import threading
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from urllib.parse import SplitResult, unquote, urlsplit
+
+import urllib3
+from urllib3 import exceptions
 
 from hnlmrec.errors import ConfigError
 
 MAX_ANSWER_BYTES = 16 * 2**20
 """A longer answer is refused: no reply of a chat model comes near."""
-# What a connection raises that the server has closed while it lay idle.
-_CLOSED_WHILE_IDLE = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)
+_KEPT_OPEN = 1_024  # idle connections
 
 
 @dataclass(frozen=True)
@@ -36,8 +33,8 @@ class Answer:
 class HttpPool:
     """POSTs JSON to one host. Safe for threads: a connection serves one request at a time.
 
-    Proxies come from the environment (HTTPS_PROXY, HTTP_PROXY, NO_PROXY), certificates from the system's store or
-    SSL_CERT_FILE. Redirects are not followed, so that the credentials go nowhere else.
+    Proxies come from the environment (HTTPS_PROXY, HTTP_PROXY, NO_PROXY). Redirects are not followed, so that the
+    credentials go nowhere else, and nothing is sent again here: that is for the caller to decide.
 
     Args:
         url: http or https, with the path that every request's path is appended to.
@@ -49,106 +46,62 @@ class HttpPool:
     def __init__(
         self, url: str, headers: Mapping[str, str], *, connect_seconds: float, read_seconds: float
     ) -> None:
-        self._url = urlsplit(url.rstrip("/"))
-        self._connect_seconds = connect_seconds
-        self._read_seconds = read_seconds
-        self._proxy = _proxy(self._url)
-        self._head = self._head_of({"Host": self._url.netloc, "Content-Type": "application/json", **headers})
-        self._lock = threading.Lock()
-        self._idle: list[http.client.HTTPConnection] = []
-        self._closed = False
+        self._url = url.rstrip("/")
+        every = {"Content-Type": "application/json", **headers}
+        self._headers = {name: _header_value(name, value) for name, value in every.items()}
+        self.timeout = urllib3.Timeout(connect=connect_seconds, read=read_seconds)
+        proxy = _proxy(urlsplit(self._url))
+        if proxy is None:
+            self._pool = urllib3.PoolManager(num_pools=1, maxsize=_KEPT_OPEN, timeout=self.timeout)
+        else:
+            bare = proxy._replace(netloc=proxy.netloc.rpartition("@")[2]).geturl()
+            self._pool = urllib3.ProxyManager(
+                bare, maxsize=_KEPT_OPEN, timeout=self.timeout, proxy_headers=_proxy_credentials(proxy)
+            )
 
     def post(self, path: str, body: bytes) -> Answer:
         """Send the body, and return the whole answer.
 
         Raises:
             TimeoutError: no connection, or no further piece of the answer, in time.
-            OSError: no connection, or it was cut.
-            http.client.HTTPException: the answer is no HTTP, was cut off, or is longer than MAX_ANSWER_BYTES.
+            ConnectionError: no connection, it was cut, or the answer is no HTTP or longer than MAX_ANSWER_BYTES.
         """
-        connection, is_new = self._take()
         try:
-            return self._exchange(connection, path, body)
-        except _CLOSED_WHILE_IDLE:
-            if is_new:
-                raise
-        return self._exchange(self._connect(), path, body)
+            response = self._pool.request(
+                "POST",
+                self._url + path,
+                body=body,
+                headers=self._headers,
+                redirect=False,
+                retries=False,
+                preload_content=False,
+            )
+            content = _read(response)
+        except exceptions.NewConnectionError as error:
+            raise ConnectionError(str(error)) from error
+        except exceptions.TimeoutError as error:
+            raise TimeoutError(str(error)) from error
+        except exceptions.HTTPError as error:
+            raise ConnectionError(str(error)) from error
+        return Answer(response.status, {name.lower(): value for name, value in response.headers.items()}, content)
 
     def close(self) -> None:
         """Close the idle connections; those at work close when their answer is there."""
-        with self._lock:
-            self._closed = True
-            idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
-
-    def _exchange(self, connection: http.client.HTTPConnection, path: str, body: bytes) -> Answer:
-        try:
-            if connection.sock is None:
-                self._open(connection)
-            # One piece: http.client would send the head and the body apart, and build the head anew each time.
-            connection.sock.sendall(self._head % (path.encode(), len(body)) + body)
-            response = http.client.HTTPResponse(connection.sock, method="POST")
-            response.begin()
-            headers = {name.lower(): value for name, value in response.headers.items()}
-            answer = Answer(response.status, headers, _read(response))
-            keep = not response.will_close
-        except BaseException:  # also an interruption: half an answer would be taken for the next one
-            connection.close()
-            raise
-        with self._lock:
-            keep = keep and not self._closed
-            if keep:
-                self._idle.append(connection)
-        if not keep:
-            connection.close()
-        return answer
-
-    def _take(self) -> tuple[http.client.HTTPConnection, bool]:
-        with self._lock:
-            if self._idle:
-                return self._idle.pop(), False
-        return self._connect(), True
-
-    def _connect(self) -> http.client.HTTPConnection:
-        """Return a new connection, which is opened by the first request on it."""
-        place, timeout = self._proxy or self._url, self._connect_seconds
-        assert place.hostname is not None
-        if self._url.scheme == "http":
-            return http.client.HTTPConnection(place.hostname, place.port, timeout=timeout)
-        connection = http.client.HTTPSConnection(
-            place.hostname, place.port, timeout=timeout, context=self._certificates
-        )
-        if self._proxy is not None:
-            assert self._url.hostname is not None
-            connection.set_tunnel(self._url.hostname, self._url.port or 443, _proxy_credentials(self._proxy))
-        return connection
-
-    def _open(self, connection: http.client.HTTPConnection) -> None:
-        connection.connect()
-        connection.sock.settimeout(self._read_seconds)
-
-    def _head_of(self, headers: Mapping[str, str]) -> bytes:
-        """Return what opens a request, with places for the path and the body's length."""
-        target = self._url.path
-        if self._proxy is not None and self._url.scheme == "http":
-            target, headers = self._url.geturl(), {**headers, **_proxy_credentials(self._proxy)}
-        lines = "".join(f"{name}: {_header_value(name, value)}\r\n" for name, value in headers.items())
-        escaped = f"{target}|{lines}".encode("ascii").replace(b"%", b"%%").partition(b"|")
-        return b"POST %b%%b HTTP/1.1\r\n%bContent-Length: %%d\r\n\r\n" % (escaped[0], escaped[2])
-
-    @cached_property
-    def _certificates(self) -> ssl.SSLContext:
-        return ssl.create_default_context()
+        self._pool.clear()
 
 
-def _read(response: http.client.HTTPResponse) -> bytes:
-    if response.length is not None and response.length <= MAX_ANSWER_BYTES:
-        return response.read()
-    body = response.read(MAX_ANSWER_BYTES + 1)
-    if len(body) > MAX_ANSWER_BYTES:
-        raise http.client.HTTPException(f"the answer is longer than {MAX_ANSWER_BYTES:,} bytes")
-    return body
+def _read(response: urllib3.BaseHTTPResponse) -> bytes:
+    try:
+        content = response.read(MAX_ANSWER_BYTES + 1)
+    except BaseException:  # also an interruption: half an answer would be taken for the next one
+        response.close()
+        raise
+    if len(content) > MAX_ANSWER_BYTES:
+        response.close()
+        raise ConnectionError(f"the answer is longer than {MAX_ANSWER_BYTES:,} bytes")
+    response.drain_conn()
+    response.release_conn()
+    return content
 
 
 def _header_value(name: str, value: str) -> str:
@@ -171,5 +124,6 @@ def _proxy(url: SplitResult) -> SplitResult | None:
 def _proxy_credentials(proxy: SplitResult) -> dict[str, str]:
     if proxy.username is None:
         return {}
-    pair = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
-    return {"Proxy-Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
+    return dict(
+        urllib3.make_headers(proxy_basic_auth=f"{unquote(proxy.username)}:{unquote(proxy.password or '')}")
+    )

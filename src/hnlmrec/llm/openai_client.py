@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import threading
@@ -94,7 +93,7 @@ class OpenAIChatClient:
             answer: Answer | None = None
             try:
                 answer = self._pool.post("/chat/completions", data)
-            except (OSError, http.client.HTTPException) as error:
+            except OSError as error:
                 if last:
                     raise self._connection_error(error) from error
             else:
