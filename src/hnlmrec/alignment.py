@@ -57,8 +57,10 @@ class SemanticProjector(nn.Module):
     """Maps text vectors [..., d_text] to points of the CF space [..., d].
 
     The start of every kind is the linear map onto the d leading principal components of the item texts, scaled to
-    a standard deviation of 0.1 over all entries. The other parts are residual and begin at nearly zero; there is
-    no ReLU at the output, which would make every vector non-negative.
+    a standard deviation of 0.1 over all entries. Where the texts span fewer than d dimensions, the others start at
+    zero, and alignment finds them; such a projector gives no embeddings to start from (see
+    `semantic_initialisation`). The other parts are residual and begin at nearly zero; there is no ReLU at the
+    output, which would make every vector non-negative.
 
     Args:
         item_vectors: [n_items, d_text], text vectors of the items; a row of zeros is an item without text.
@@ -67,7 +69,8 @@ class SemanticProjector(nn.Module):
         generator: for the random initial values of the residual parts.
 
     Raises:
-        DataError: the item texts span fewer than d dimensions, or hold values that are not finite.
+        DataError: the item texts are all alike, or hold values that are not finite; with the kind `pca`, which
+            learns nothing, also if they span fewer than d dimensions.
     """
 
     mean: Tensor  # [d_text]
@@ -82,14 +85,26 @@ class SemanticProjector(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        mean, components = _principal_components(item_vectors, size, whiten=config.whiten)
+        mean, components, self.rank = _principal_components(item_vectors, size, whiten=config.whiten)
         self.register_buffer("mean", torch.from_numpy(mean))
         weight = nn.Parameter(torch.from_numpy(components), requires_grad=config.projector != "pca")
         self.weight = weight  # [d, d_text]
+        if self.rank == 0 or config.projector == "pca":
+            self.check_rank()
         self.attention = _SetAttention(size, generator) if config.projector == "attention" else None
         self.residual = (
             _Residual(size, config.hidden_size, generator) if config.projector in ("mlp", "attention") else None
         )
+
+    def check_rank(self) -> None:
+        """Raise DataError where the item texts span fewer dimensions than a CF embedding has."""
+        size, text_size = self.weight.shape
+        if self.rank < size:
+            raise DataError(
+                f"the text vectors of the items (length {text_size}) span {self.rank} dimensions, fewer than "
+                f"the {size} of a CF embedding. Set model.embedding_size to at most {self.rank}, or use another "
+                "encoder."
+            )
 
     @property
     def text_size(self) -> int:
@@ -212,7 +227,11 @@ def semantic_initialisation(
         item_vectors: [n_items, d_text].
         projector: as it is at the start of training.
         train: the only interactions read.
+
+    Raises:
+        DataError: the texts span fewer than d dimensions: two embeddings that are zero in one never leave it.
     """
+    projector.check_rank()
     device = projector.mean.device
     with torch.no_grad():
         parts = [projector(torch.from_numpy(part).to(device)).cpu() for part in _chunks(item_vectors)]
@@ -255,26 +274,24 @@ def mixing_weight(
 
 def _principal_components(
     vectors: npt.NDArray[np.floating], size: int, *, whiten: bool
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    mean, covariance, n_texts = _moments(vectors)
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], int]:
+    """Return the mean [d_text], the scaled components [size, d_text], zeros after the last, and their number."""
+    mean, covariance = _moments(vectors)
     text_size = len(mean)
     leading = [max(text_size - size, 0), text_size - 1]
     variances, directions = linalg.eigh(covariance, subset_by_index=leading)  # ascending
-    variances, directions = variances[::-1], directions[:, ::-1].T  # [size], [size, d_text]
+    variances, directions = variances[::-1], directions[:, ::-1].T  # at most [size], [size, d_text]
     rank = int((variances > max(variances[0], 0.0) * 1e-9).sum())
-    if rank < size:
-        raise DataError(
-            f"the text vectors of {n_texts} items (length {text_size}) span {rank} dimensions, fewer than the "
-            f"{size} of a CF embedding. Set model.embedding_size to at most {rank}, or use another encoder."
-        )
+    variances, directions = variances[:rank], directions[:rank]
     largest = np.abs(directions).argmax(axis=1)  # the sign of an eigenvector is arbitrary: fix it
-    components = directions * np.sign(directions[np.arange(size), largest])[:, None]
-    scale = np.sqrt(variances) if whiten else np.full(size, np.sqrt(variances.mean()))
-    return mean.astype(np.float32), (components * (INITIAL_STD / scale)[:, None]).astype(np.float32)
+    scale = np.sqrt(variances) if whiten else np.sqrt(np.full(rank, variances.sum() / size))
+    components = np.zeros((size, text_size))
+    components[:rank] = directions * (np.sign(directions[np.arange(rank), largest]) * INITIAL_STD / scale)[:, None]
+    return mean.astype(np.float32), components.astype(np.float32), rank
 
 
-def _moments(vectors: npt.NDArray[np.floating]) -> tuple[Doubles, Doubles, int]:
-    """Return mean, covariance and number of the rows with text; of a regular selection where there are many."""
+def _moments(vectors: npt.NDArray[np.floating]) -> tuple[Doubles, Doubles]:
+    """Return mean and covariance of the rows with text; of a regular selection where there are many."""
     rows = np.flatnonzero(has_text(vectors))
     rows = rows[:: 1 + len(rows) // _FIT_ROWS]
     texts = np.asarray(vectors[rows], dtype=np.float32)
@@ -286,7 +303,7 @@ def _moments(vectors: npt.NDArray[np.floating]) -> tuple[Doubles, Doubles, int]:
     for part in _chunks(texts):
         centred = part - mean
         covariance += centred.T @ centred / n
-    return mean, covariance, len(texts)
+    return mean, covariance
 
 
 def has_text(vectors: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:

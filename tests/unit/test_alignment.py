@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from hnlmrec.alignment import (
     AlignmentConfig,
@@ -51,11 +52,25 @@ def test_items_without_text_take_no_part_in_the_fit() -> None:
 @pytest.mark.parametrize("size", [13, 64])
 def test_too_few_dimensions_are_refused_with_the_remedy(size: int) -> None:
     with pytest.raises(DataError, match=r"length 12\) span 12 dimensions.*embedding_size to at most 12"):
-        make(size=size)
+        make("pca", size=size)
     with pytest.raises(DataError, match="span 2 dimensions"):
-        make(size=5, texts=TEXTS[:3])
+        make("pca", size=5, texts=TEXTS[:3])
+    with pytest.raises(DataError, match="embedding_size to at most 12"):
+        semantic_initialisation(TEXTS, make(size=size), Interactions.from_pairs([0], [0], 2, len(TEXTS)))
     with pytest.raises(DataError, match="span 0 dimensions"):
         make(size=5, texts=np.zeros((4, 12), np.float32))
+
+
+def test_what_the_texts_do_not_span_is_left_to_alignment() -> None:
+    projector = make(size=20)
+    texts = torch.from_numpy(TEXTS)
+    points = projector(texts)
+    assert points[:, :12].detach().std().item() == pytest.approx(0.1 * (20 / 12) ** 0.5, rel=0.01)
+    assert not points[:, 12:].any()
+    target = torch.randn(len(TEXTS), 20, generator=torch.Generator().manual_seed(1))
+    (1 - functional.cosine_similarity(points, target)).mean().backward()
+    assert projector.weight.grad is not None
+    assert (projector.weight.grad[12:].abs().sum(dim=1) > 0).all()
 
 
 def test_vectors_that_are_not_finite_are_refused() -> None:
