@@ -8,8 +8,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from hnlmrec.data import lines
+from hnlmrec.data import lines, tables
 from hnlmrec.data.readers import READERS, read
+from hnlmrec.data.tables import read_bytes
 from hnlmrec.errors import DataError
 
 
@@ -190,3 +191,12 @@ def test_the_error_for_an_unknown_format_lists_every_reader(tmp_path: Path, name
     with pytest.raises(DataError, match=r"found: notes\.md") as caught:
         read(tmp_path)
     assert READERS[name].description in str(caught.value)
+
+
+def test_a_gzip_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "train.txt.gz"
+    path.write_bytes(gzip.compress(b"0 1\n" * 1_000_000))
+    assert len(read_bytes(path)) == 4_000_000  # small enough for any ratio
+    monkeypatch.setattr(tables, "_FREE_BYTES", 0)
+    with pytest.raises(DataError, match=r"more than 200 times its size.*unpack it yourself"):
+        read_bytes(path)

@@ -15,6 +15,9 @@ import polars as pl
 
 from hnlmrec.errors import DataError, HnlmrecError, MissingFileError, StorageError
 
+_FREE_BYTES = 64 * 2**20  # what a packed file may always unpack to
+_MOST_TIMES = 200  # texts pack to a third, the most repetitive of them to a fiftieth, a bomb to a thousandth
+
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
@@ -42,17 +45,29 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         MissingFileError: there is no such file.
         StorageError: it may not be read.
-        DataError: it is empty, or a gzip file that is cut off or damaged.
+        DataError: it is empty, or a gzip file that is cut off, damaged, or a bomb.
     """
     with reading(path):
         content = path.read_bytes()
     try:
-        content = gzip.decompress(content) if path.suffix == ".gz" else content
+        content = _unpacked(content, path) if path.suffix == ".gz" else content
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"{path} is not a whole gzip file ({error}). Copy or download it again.") from None
     if not content.strip():
         raise DataError(f"{path} is empty.")
     return content
+
+
+def _unpacked(content: bytes, path: Path) -> bytes:
+    most = _FREE_BYTES + _MOST_TIMES * len(content)
+    with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+        unpacked = file.read(most + 1)
+    if len(unpacked) > most:
+        raise DataError(
+            f"{path} unpacks to more than {_MOST_TIMES} times its size, as no real data does. If it is right, unpack "
+            "it yourself and give the unpacked file."
+        )
+    return unpacked
 
 
 def read_text(path: Path) -> str:
