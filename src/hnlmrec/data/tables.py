@@ -64,8 +64,8 @@ def _unpacked(content: bytes, path: Path) -> bytes:
         unpacked = file.read(most + 1)
     if len(unpacked) > most:
         raise DataError(
-            f"{path} unpacks to more than {_MOST_TIMES} times its size, as no real data does. If it is right, unpack "
-            "it yourself and give the unpacked file."
+            f"{path} unpacks to more than {_MOST_TIMES} times its size, as no real data does. If it is right, "
+            "unpack it yourself and give the unpacked file."
         )
     return unpacked
 
