@@ -121,7 +121,7 @@ def test_cold_items_that_cannot_be_placed(cli: Cli, data: Path) -> None:
     for line, says in (
         ('{"item_id": "i3", "title": "Film 3"}', "in the run already"),
         ('{"item_id": "new", "title": ""}', "no text"),
-        ('{"item_id": "new", "title": "a"}\n{"title": "no id"}', "item_id is None"),
+        ('{"item_id": "new", "title": "a"}\n{"title": "no id"}', "no item_id: 1 (line 2)"),
     ):
         (data / "cold.jsonl").write_text(line + "\n")
         outcome = cli("recommend", run, "--user", "u1", "--cold-items", data / "cold.jsonl", "-k", "1")

@@ -53,7 +53,9 @@ def ndcg(hits: Hits, n_relevant: Counts, k: int) -> Values:
     discounts = 1.0 / np.log2(np.arange(2, k + 2))
     ideal = np.cumsum(discounts)[np.minimum(n_relevant, k) - 1]
     top = hits[:, :k].astype(np.float64)
-    return np.asarray(np.minimum(top @ discounts[: top.shape[1]] / ideal, 1.0))  # rounding alone could pass 1
+    # Summed row by row: a matrix product rounds with the number of rows, and a user's value must not depend on it.
+    gains = (top * discounts[: top.shape[1]]).sum(axis=1)
+    return np.asarray(np.minimum(gains / ideal, 1.0))  # rounding alone could pass 1
 
 
 def average_precision(hits: Hits, n_relevant: Counts, k: int) -> Values:
