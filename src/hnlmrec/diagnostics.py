@@ -26,7 +26,19 @@ _GIB = 2**30
 _MEMORY_NEEDED = 4 * _GIB
 _DISK_NEEDED = 2 * _GIB
 _ENDPOINT_SECONDS = 5.0
-_EXTRAS = ("llm", "embedded", "text", "finetune", "report", "tracking", "ray")
+EXTRAS = {
+    "embedded": "an LLM in this process (llama.cpp)",
+    "llm": "vectors from an OpenAI-compatible API",
+    "text": "text encoders",
+    "finetune": "fine-tuning of a language model",
+    "report": "the report, and pictures of studies",
+    "search": "search of settings in studies",
+    "ray": "texts on a Ray cluster",
+    "faiss": "export of a FAISS index",
+    "pandas": "pandas tables in and out",
+    "tracking": "TensorBoard and MLflow loggers",
+}
+"""The extras that a user may want, and what for."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +71,7 @@ def run_checks(base_url: str | None = None) -> list[Check]:
     """
     checks = [_python(), _packages(), *_torch(), _processor(), _memory(), _disk()]
     checks += [_asset(name) for name in assets.ASSETS]
-    checks += [_extra(extra) for extra in _EXTRAS]
+    checks += [_extra(extra) for extra in EXTRAS]
     base_url = base_url or os.environ.get("OPENAI_BASE_URL")
     return checks + ([_endpoint(base_url)] if base_url else [])
 
@@ -145,7 +157,8 @@ def _extra(extra: str) -> Check:
     packages = _required(extra)
     missing = [name for name in packages if _version(name) is None]
     if missing:
-        return Check(f"extra {extra}", "warn", f"missing: {', '.join(missing)}", f"pip install 'hnlmrec[{extra}]'")
+        detail = f"missing: {', '.join(missing)}, for {EXTRAS[extra]}"
+        return Check(f"extra {extra}", "warn", detail, f"pip install 'hnlmrec[{extra}]'")
     return Check(f"extra {extra}", "ok", ", ".join(f"{name} {_version(name)}" for name in packages))
 
 

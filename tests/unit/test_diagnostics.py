@@ -4,7 +4,9 @@ import json
 import subprocess
 import sys
 import threading
+import tomllib
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -49,7 +51,17 @@ def test_a_missing_package(monkeypatch):
     assert found["packages"].status == "fail"
     assert "numpy" in found["packages"].detail
     assert found["extra llm"].status == "warn"
+    assert found["extra llm"].detail == "missing: openai, for vectors from an OpenAI-compatible API"
     assert found["extra llm"].advice == "pip install 'hnlmrec[llm]'"
+
+
+def test_every_extra_of_a_user_is_looked_at_and_documented():
+    root = Path(__file__).parents[2]
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"].keys() - {"all", "dev", "docs", "parity"}
+    assert diagnostics.EXTRAS.keys() == extras
+    page = (root / "docs/quickstart.md").read_text(encoding="utf-8")
+    assert [name for name, use in diagnostics.EXTRAS.items() if f"| `{name}` | {use} |" not in page] == []
 
 
 def test_torch_that_does_not_load(monkeypatch):
