@@ -173,7 +173,7 @@ class Server:
 
     def close(self) -> None:
         self._process.kill()
-        self._process.wait()
+        self._process.communicate()  # closes the pipe as well
 
 
 if __name__ == "__main__":
