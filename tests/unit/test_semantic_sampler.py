@@ -11,6 +11,7 @@ from torch.nn import functional
 from hnlmrec.alignment import AlignmentConfig, SemanticProjector
 from hnlmrec.data.embeddings import HardNegativeTable
 from hnlmrec.data.interactions import InteractionDataset, Interactions, Vocabulary
+from hnlmrec.data.judgements import JudgementTable
 from hnlmrec.errors import ConfigError, DataError
 from hnlmrec.losses import bpr
 from hnlmrec.models.base import Embeddings
@@ -31,12 +32,18 @@ TEXTS = RNG.standard_normal((N, TEXT_SIZE)).astype(np.float32)
 VECTORS = RNG.standard_normal((3, TEXT_SIZE)).astype(np.float32)
 
 
-def make(name: str = "semantic", kind: str = "linear", items: tuple[int, ...] = (-1, -1, -1), **fields: object):
+def make(
+    name: str = "semantic",
+    kind: str = "linear",
+    items: tuple[int, ...] = (-1, -1, -1),
+    judgements: JudgementTable | None = None,
+    **fields: object,
+):
     """Pairs (0, 0) and (1, any) have one hard negative each, (2, 2) has one too."""
     table = HardNegativeTable([0, 1, 2], [0, -1, 2], VECTORS, N, items)
     config = AlignmentConfig(projector=kind)  # type: ignore[arg-type]
     projector = SemanticProjector(TEXTS, SIZE, config, generator=torch.Generator().manual_seed(0))
-    resources = SamplerResources(DATASET, table, projector, TEXTS)
+    resources = SamplerResources(DATASET, table, projector, TEXTS, judgements=judgements)
     return build_sampler(name, SAMPLERS[name].Config(**fields), resources), projector
 
 
@@ -65,6 +72,16 @@ def test_the_vector_is_the_mix_of_the_projected_row_and_a_random_item() -> None:
         torch.testing.assert_close(drawn.vectors[b, 0], plain[b, 0])
     assert drawn.hard_found[:, 0].tolist() == [True, False, True, True, False]
     assert sampler.counts() == {"lookups": 5, "found": 3, "missing": 2, "observed_rows_left_out": 0}
+
+
+def test_a_generated_negative_that_the_judge_calls_false_is_left_out() -> None:
+    one = np.ones(1, dtype=np.float32)
+    false = JudgementTable(np.array([1]), np.array([5]), one, one)
+    sampler, _ = make(items=(5, 5, -1), judgements=false, drop_judged_false=True)
+    assert draw(sampler, make_embeddings()).hard_found[:, 0].tolist() == [True, False, False, True, False]
+    assert sampler.counts()["judged_false_rows_left_out"] == 1
+    with pytest.raises(ConfigError, match="drop_judged_false"):
+        make(drop_judged_false=True)
 
 
 def test_the_ranking_gradient_stops_at_the_hard_negative() -> None:

@@ -15,8 +15,10 @@ from pydantic import Field
 from torch import Tensor
 
 from hnlmrec.alignment import MixingSchedule, SemanticProjector, alignment_loss, has_text, mixing_weight
+from hnlmrec.config import added
 from hnlmrec.data.embeddings import HardNegativeTable
 from hnlmrec.data.interactions import InteractionDataset
+from hnlmrec.data.judgements import JudgementTable
 from hnlmrec.errors import DataError
 from hnlmrec.models.base import Embeddings
 from hnlmrec.negative_sampling.base import Negatives, NegativeSampler, SamplerConfig, SamplerResources
@@ -49,6 +51,8 @@ class SemanticConfig(SamplerConfig):
     risk_penalty: float = Field(0.0, ge=0)
     """What a candidate's score loses for each unit of p(false negative | u, j), as a judge estimates it. 0 needs
     no judge."""
+    drop_judged_false: bool = added(False)
+    """Leave out generated negatives whose item a judge lists among the user's likely false negatives."""
     norm: Literal["catalogue", "positive", "none"] = "catalogue"
     """Length that e_hard is given: the mean of the batch's random items, that of the positive, or its own. CF
     embeddings grow in training; a vector of fixed length would become an ever easier negative, with a score near
@@ -76,6 +80,7 @@ class SemanticSampler(NegativeSampler):
         table: the generated negatives.
         projector: from text vectors to the CF space.
         item_vectors: [n_items, d_text], zeros for an item without text; None where the projector is fixed.
+        judgements: read with `drop_judged_false` only.
 
     Raises:
         DataError: the text vectors of table, items and projector differ in length.
@@ -96,12 +101,16 @@ class SemanticSampler(NegativeSampler):
         table: HardNegativeTable,
         projector: SemanticProjector,
         item_vectors: ItemVectors | None = None,
+        judgements: JudgementTable | None = None,
     ) -> None:
         super().__init__(dataset, config)
         self.config, self.projector, self.epoch = config, projector, 0
         _check_sizes(table, projector, item_vectors, dataset.n_items)
         usable = ~((table.items >= 0) & dataset.train.contains(table.users, np.maximum(table.items, 0)))
-        self.n_observed = int((~usable).sum())
+        self.n_observed, self.n_judged_false = int((~usable).sum()), 0
+        if config.drop_judged_false and judgements is not None:
+            false = usable & judgements.lists(table.users, table.items)
+            self.n_judged_false, usable = int(false.sum()), usable & ~false
         self.candidates = UniformCandidates(dataset.train)
         self.risk: RiskLookup | None = None
         self.index = PairIndex(table.users[usable], table.positives[usable], dataset.n_items)
@@ -124,8 +133,15 @@ class SemanticSampler(NegativeSampler):
         assert projector is not None
         if projector.is_trainable:
             resources.require(name, "item_vectors")
+        if config.drop_judged_false:
+            resources.require(f"{name} with drop_judged_false", "judgements")
         sampler = cls(
-            resources.dataset, config, table=table, projector=projector, item_vectors=resources.item_vectors
+            resources.dataset,
+            config,
+            table=table,
+            projector=projector,
+            item_vectors=resources.item_vectors,
+            judgements=resources.judgements,
         )
         if config.risk_penalty:
             resources.require(f"{name} with risk_penalty={config.risk_penalty:g}", "judgements")
@@ -181,13 +197,14 @@ class SemanticSampler(NegativeSampler):
         return weight * alignment_loss(self.projector, text, target, known)
 
     def counts(self) -> dict[str, int]:
-        """Return lookups, how many were found and missing, and the table's rows left out as train items."""
+        """Return lookups, how many were found and missing, and the table's rows left out, by the reason."""
         lookups, found = self.tally.tolist()
         return {
             "lookups": lookups,
             "found": found,
             "missing": lookups - found,
             "observed_rows_left_out": self.n_observed,
+            **({"judged_false_rows_left_out": self.n_judged_false} if self.config.drop_judged_false else {}),
         }
 
     @torch.no_grad()

@@ -310,7 +310,9 @@ class _Builder:
             is_tuned = self.config.negatives == "finetuned"
             inputs["hard_negatives"] = self.vectors() if is_tuned else self.text_negatives()
             inputs["projected"] = self.vectors() if is_tuned else self.texts()
-        if getattr(experiment.sampler, "risk_penalty", 0.0) or self.config.training.recognised_share:
+        sampler = experiment.sampler
+        guarded = getattr(sampler, "risk_penalty", 0.0) or getattr(sampler, "drop_judged_false", False)
+        if guarded or self.config.training.recognised_share:
             inputs["judge"] = self.judge()
         enhancement = self.config.enhancement
         needed = () if enhancement is None else ENHANCEMENTS[enhancement.name].requires
