@@ -1,45 +1,14 @@
-"""The documentation cannot rot: its examples run, and the README's tree is the tree."""
+"""The documentation cannot rot: the README's tree is the tree, and links lead somewhere."""
 
 import hashlib
 import importlib.util
-import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-BLOCK = re.compile(r"<!-- run -->\n```(python|bash)\n(.*?)```", re.DOTALL)
-BLOCKS = [
-    pytest.param(language, code, id=f"{page.name}-{number}")
-    for page in PAGES
-    for number, (language, code) in enumerate(BLOCK.findall(page.read_text(encoding="utf-8")), 1)
-]
-
-
-@pytest.mark.parametrize(("language", "code"), BLOCKS)
-def test_examples_run(language, code, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    if language == "python":
-        exec(compile(code, "documentation", "exec"), {"__name__": "documentation"})
-        return
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
-        ["bash", "-euc", code.replace(".venv/bin/", "")],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PATH": path},
-    )
-    assert done.returncode == 0, done.stderr
-
-
-def test_every_mark_has_its_block():
-    marks = sum(page.read_text(encoding="utf-8").splitlines().count("<!-- run -->") for page in PAGES)
-    assert marks == len(BLOCKS) > 3
 
 
 def test_the_readme_lists_every_file_of_the_package():
