@@ -11,7 +11,7 @@ from hnlmrec.errors import ConfigError
 from hnlmrec.llm.openai_client import OpenAIChatClient
 from hnlmrec.llm.providers import LLMConfig
 
-SECRET = "s3cr3t-of-this-test"
+SECRET = "s3cr3t-of-this-test"  # pragma: allowlist secret
 URLS = [
     f"http://me:{SECRET}@host/v1",
     f"https://{SECRET}@host:8000/v1",

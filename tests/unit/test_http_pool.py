@@ -119,7 +119,7 @@ def test_a_proxy_of_the_environment_is_used_with_its_credentials(
     open_both: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server, _ = open_both([OK])
-    monkeypatch.setenv("http_proxy", f"http://me:se%63ret@127.0.0.1:{server.port}")
+    monkeypatch.setenv("http_proxy", f"http://me:se%63ret@127.0.0.1:{server.port}")  # pragma: allowlist secret
     monkeypatch.delenv("no_proxy", raising=False)
     pool = HttpPool("http://llm.example/v1", {}, connect_seconds=5, read_seconds=5)
     assert pool.post("/chat", b"{}").body == b"hi"
