@@ -29,7 +29,8 @@ from hnlmrec.finetuning.reading import EncoderBatch, PromptReader
 from hnlmrec.finetuning.settings import EncoderSettings
 from hnlmrec.processes import best_device
 
-_FACTS, _WEIGHTS = "encoder.json", "encoder.safetensors"
+FACTS_FILE, WEIGHTS_FILE = "encoder.json", "encoder.safetensors"
+"""What a folder of `CollaborativeEncoder.save` holds."""
 
 
 class CFShape(NamedTuple):
@@ -234,14 +235,14 @@ class CollaborativeEncoder(nn.Module):
         """Write encoder.json and encoder.safetensors. The base model is named, not copied."""
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {name: value.detach().cpu().contiguous() for name, value in self.state().items()}
-        save_file(tensors, folder / _WEIGHTS)
+        save_file(tensors, folder / WEIGHTS_FILE)
         facts = {
             "settings": self.settings.model_dump(mode="json"),
             "cf": self.cf._asdict(),
             "base_digest": self.base_digest,
             "fingerprint": self.fingerprint,
         }
-        write_json(folder / _FACTS, facts)
+        write_json(folder / FACTS_FILE, facts)
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "auto", precision: str = "auto") -> CollaborativeEncoder:
@@ -252,18 +253,20 @@ class CollaborativeEncoder(nn.Module):
             CorruptArtifactError: the base model is not the one it was fine-tuned from, or the weights do not fit.
         """
         try:
-            facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
-            tensors = load_file(folder / _WEIGHTS)
+            facts = json.loads((folder / FACTS_FILE).read_text(encoding="utf-8"))
+            tensors = load_file(folder / WEIGHTS_FILE)
         except FileNotFoundError:
-            raise MissingFileError(f"{folder} holds no encoder: expected {_FACTS} and {_WEIGHTS}.") from None
-        settings = build(EncoderSettings, facts["settings"], where=str(folder / _FACTS))
+            raise MissingFileError(
+                f"{folder} holds no encoder: expected {FACTS_FILE} and {WEIGHTS_FILE}."
+            ) from None
+        settings = build(EncoderSettings, facts["settings"], where=str(folder / FACTS_FILE))
         encoder = cls(settings, CFShape(**facts["cf"]), seed=0, device=device, precision=precision)
         if encoder.base_digest != facts["base_digest"]:
             raise CorruptArtifactError(
                 f"the base model {settings.base_model!r} is not the one that the encoder in {folder} was "
                 "fine-tuned from: its files differ. Put the former files back, or fine-tune again."
             )
-        encoder.load_state(tensors, str(folder / _WEIGHTS))
+        encoder.load_state(tensors, str(folder / WEIGHTS_FILE))
         return encoder
 
     def load_state(self, tensors: dict[str, Tensor], where: str) -> None:

@@ -15,10 +15,8 @@ from typing import Any
 
 from hnlmrec.artifacts import sha256_of, write_json
 from hnlmrec.errors import ConfigError, MissingFileError
-from hnlmrec.finetuning.encoder import CFShape, CollaborativeEncoder
+from hnlmrec.finetuning.encoder import FACTS_FILE, WEIGHTS_FILE, CFShape, CollaborativeEncoder
 from hnlmrec.finetuning.inputs import Floats
-
-_FACTS, _WEIGHTS = "encoder.json", "encoder.safetensors"
 
 
 def encoder_digests(folder: Path) -> dict[str, str]:
@@ -27,7 +25,7 @@ def encoder_digests(folder: Path) -> dict[str, str]:
     Raises:
         MissingFileError: the folder holds none.
     """
-    return {name: sha256_of(_file(folder, name)) for name in (_FACTS, _WEIGHTS)}
+    return {name: sha256_of(_file(folder, name)) for name in (FACTS_FILE, WEIGHTS_FILE)}
 
 
 def check_encoder(folder: Path, size: int) -> None:
@@ -67,15 +65,14 @@ def adopt_encoder(
     check_encoder(folder, users.shape[1])
     shape = CFShape(users.shape[1], float(users.std()), float(items.std()))
     out.mkdir(parents=True, exist_ok=True)
-    write_json(out / _FACTS, {**_facts(folder), "cf": shape._asdict()})
-    shutil.copyfile(_file(folder, _WEIGHTS), out / _WEIGHTS)
-    CollaborativeEncoder.load(out, device=device, precision=precision).save(
-        out
-    )  # checked, with its own fingerprint
+    write_json(out / FACTS_FILE, {**_facts(folder), "cf": shape._asdict()})
+    shutil.copyfile(_file(folder, WEIGHTS_FILE), out / WEIGHTS_FILE)
+    encoder = CollaborativeEncoder.load(out, device=device, precision=precision)  # checks that the weights fit
+    encoder.save(out)  # with the fingerprint of its own
 
 
 def _facts(folder: Path) -> dict[str, Any]:
-    facts: dict[str, Any] = json.loads(_file(folder, _FACTS).read_text(encoding="utf-8"))
+    facts: dict[str, Any] = json.loads(_file(folder, FACTS_FILE).read_text(encoding="utf-8"))
     return facts
 
 

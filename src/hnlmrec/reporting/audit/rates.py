@@ -18,6 +18,7 @@ import polars as pl
 
 from hnlmrec.data.interactions import InteractionDataset
 from hnlmrec.evaluation.false_negatives import fhns_rate
+from hnlmrec.evaluation.groups import quantile_groups
 from hnlmrec.reporting.audit.drawn import JUDGED, Drawn, Numbers, Series, all_series, held_out
 
 ALL = "all"
@@ -113,9 +114,7 @@ def judged_draws(drawn: Sequence[Drawn], dataset: InteractionDataset) -> list[Ju
 def activity_groups(dataset: InteractionDataset) -> tuple[Numbers, list[str]]:
     """Return the group of each user, int64 [n_users], and what each group is called; ties stay together."""
     degrees = dataset.train.degrees
-    edges = np.unique(np.quantile(degrees, np.arange(1, _GROUPS) / _GROUPS))
-    raw = np.searchsorted(edges, degrees, side="left")
-    _, groups = np.unique(raw, return_inverse=True)
+    _, groups = np.unique(quantile_groups(degrees, _GROUPS), return_inverse=True)
     titles = []
     for number in range(int(groups.max(initial=-1)) + 1):
         inside = degrees[groups == number]
