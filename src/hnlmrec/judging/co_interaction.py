@@ -14,6 +14,7 @@ from torch.nn import functional
 from hnlmrec.config import Config, runtime
 from hnlmrec.data.interactions import Interactions, Numbers
 from hnlmrec.errors import DataError
+from hnlmrec.processes import best_device
 
 Vectors = npt.NDArray[np.float32]
 
@@ -85,9 +86,7 @@ def tune_on_co_interactions(
         DataError: no user has two train items.
     """
     pairs = _Pairs.of(train)
-    device = torch.device(
-        ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
-    )
+    device = torch.device(best_device() if config.device == "auto" else config.device)
     has_text = np.any(np.asarray(vectors) != 0, axis=1)
     texts = torch.from_numpy(_standardised(np.asarray(vectors, dtype=np.float32), has_text)).to(device)
     counts = np.bincount(train.indices, minlength=len(texts))
@@ -96,10 +95,9 @@ def tune_on_co_interactions(
     axes = torch.linalg.svd(texts, full_matrices=False).Vh[: config.size].clone().requires_grad_()
     optimizer = torch.optim.AdamW([axes], lr=config.learning_rate, weight_decay=config.weight_decay)
     for step in range(config.steps):
+        share = min(1.0, 20 * (step + 1) / config.steps) * (1 - step / config.steps)
         for group in optimizer.param_groups:
-            group["lr"] = (
-                config.learning_rate * min(1.0, 20 * (step + 1) / config.steps) * (1 - step / config.steps)
-            )
+            group["lr"] = config.learning_rate * share
         given, chosen = (items.to(device) for items in pairs.draw(config.batch_size, rng))
         kept = (torch.rand(texts.shape, generator=noise, device=device) >= config.dropout) / (1 - config.dropout)
         mapped = functional.normalize((texts * kept) @ axes.T, dim=1)  # [n, size]

@@ -81,10 +81,14 @@ class TextEvidence(ItemItemEvidence):
     def weights(self, dataset: InteractionDataset) -> Scores:
         """Return the cosines to that power, zero on the diagonal."""
         check_square_memory(dataset.n_items, 1, self.memory_limit_gib, "text evidence")
-        cosines = positive_cosines(self.item_vectors.rows(dataset.items.all_ids)[0])
+        cosines = positive_cosines(self.vectors(dataset))
         np.power(cosines, np.float32(self.power), out=cosines)
         np.fill_diagonal(cosines, 0.0)
         return cosines
+
+    def vectors(self, dataset: InteractionDataset) -> npt.NDArray[Any]:
+        """Return the text vectors that are compared, [n_items, d]."""
+        return self.item_vectors.rows(dataset.items.all_ids)[0]
 
 
 class TunedTexts:
@@ -124,10 +128,9 @@ class TunedTextEvidence(TextEvidence):
         super().__init__(texts.item_vectors, power, memory_limit_gib)
         self.name, self.texts = name, texts
 
-    def weights(self, dataset: InteractionDataset) -> Scores:
-        """Tune on the train split, and return the cosines to that power, zero on the diagonal."""
-        self.item_vectors = self.texts.on(dataset)
-        return super().weights(dataset)
+    def vectors(self, dataset: InteractionDataset) -> npt.NDArray[Any]:
+        """Return the vectors tuned on the train split, [n_items, size]."""
+        return self.texts.on(dataset).rows(dataset.items.all_ids)[0]
 
 
 class DotEvidence:

@@ -181,7 +181,8 @@ class Judge:
     def _draw(self, inner: InteractionDataset, users: Numbers, rng: np.random.Generator) -> _Sample:
         parts = []
         for chunk, features in self._features(users):
-            held = inner.valid.to_scipy()[chunk].toarray() > 0
+            held = np.zeros(features.shape[:2], dtype=np.bool_)
+            held[inner.valid.cells(chunk)] = True
             strongest = features[:, :, 0].astype(np.float64)
             _hide_train(strongest, inner, chunk)
             free = np.isfinite(strongest)
