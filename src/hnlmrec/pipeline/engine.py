@@ -6,9 +6,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hnlmrec.assets import ASSETS, fetch
 from hnlmrec.encoders import EncoderConfig, TextEncoder, open_encoder
 from hnlmrec.encoders.ray_encoder import RayEncoder
-from hnlmrec.errors import ConfigError
+from hnlmrec.errors import ConfigError, MissingFileError
 from hnlmrec.generation.ray_rows import RayRows
 from hnlmrec.llm.client import ChatClient, ChatCompletion, CompletionConfig, Message
 from hnlmrec.llm.providers import LLMConfig, OpenAIChatClient, open_client
@@ -69,7 +70,7 @@ def open_worker_client(config: LLMConfig, n_gpus: int) -> ChatClient:
     """
     if n_gpus:
         return ServedChatClient(config, VLLMServer(config.model, n_gpus))
-    return open_client(config, model_path=_model_path(config))
+    return open_client(config, model_path=model_path(config))
 
 
 class ServedChatClient:
@@ -101,7 +102,27 @@ def stage_encoder(config: EncoderConfig, workers: RayWorkers | None) -> TextEnco
     return open_encoder(config) if workers is None else RayEncoder(config, workers)
 
 
-def _model_path(config: LLMConfig) -> Path | None:
-    from hnlmrec.pipeline.session import gguf_path  # noqa: PLC0415 - the session imports this module
+def model_path(config: LLMConfig) -> Path | None:
+    """Return the file of the embedded model; None for a model behind an endpoint.
 
+    Raises:
+        MissingFileError: as `gguf_path`.
+    """
     return gguf_path(config.model) if config.provider == "embedded" else None
+
+
+def gguf_path(model: str) -> Path:
+    """Return the file of an embedded model: an asset by name, or a path.
+
+    Raises:
+        MissingFileError: it is neither.
+    """
+    if model in ASSETS:
+        return fetch(model)
+    path = Path(model).expanduser()
+    if not path.is_file():
+        names = ", ".join(name for name, asset in ASSETS.items() if asset.kind == "model")
+        raise MissingFileError(
+            f"llm.model {model!r} is neither the name of a model asset ({names}) nor a GGUF file."
+        )
+    return path

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hnlmrec.artifacts import sha256_of
-from hnlmrec.assets import ASSETS, asset_fingerprint, fetch
-from hnlmrec.errors import MissingFileError
+from hnlmrec.assets import ASSETS, asset_fingerprint
 from hnlmrec.generation.ray_rows import AbsentChatClient, RowEngine
 from hnlmrec.llm.cache import CachedChatClient
 from hnlmrec.llm.client import ChatClient
 from hnlmrec.llm.providers import LLMConfig, open_client
-from hnlmrec.pipeline.engine import ray_rows, ray_workers
+from hnlmrec.pipeline.engine import gguf_path, model_path, ray_rows, ray_workers
 from hnlmrec.ray_workers import disconnect
 
 if TYPE_CHECKING:
@@ -63,8 +62,7 @@ class LLMSession:
     def _open(self) -> ChatClient:
         if self.engine is not None:
             return AbsentChatClient()
-        model_path = gguf_path(self.config.model) if self.config.provider == "embedded" else None
-        return open_client(self.config, model_path=model_path)
+        return open_client(self.config, model_path=model_path(self.config))
 
 
 def model_content(config: LLMConfig) -> dict[str, str]:
@@ -74,20 +72,3 @@ def model_content(config: LLMConfig) -> dict[str, str]:
     if config.model in ASSETS:
         return {"model": asset_fingerprint(config.model)}
     return {"model": sha256_of(gguf_path(config.model))}
-
-
-def gguf_path(model: str) -> Path:
-    """Return the file of an embedded model: an asset by name, or a path.
-
-    Raises:
-        MissingFileError: it is neither.
-    """
-    if model in ASSETS:
-        return fetch(model)
-    path = Path(model).expanduser()
-    if not path.is_file():
-        names = ", ".join(name for name, asset in ASSETS.items() if asset.kind == "model")
-        raise MissingFileError(
-            f"llm.model {model!r} is neither the name of a model asset ({names}) nor a GGUF file."
-        )
-    return path
