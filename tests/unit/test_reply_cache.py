@@ -26,7 +26,7 @@ def test_accepted_replies_survive_and_are_not_asked_for_again(tmp_path: Path) ->
     path = tmp_path / "deep" / "cache.sqlite"
     first = CachedChatClient(echo(), path)
     reply = first.complete(HELLO, CONFIG)
-    first.accept(HELLO, CONFIG, reply)
+    first.accept_all([(cache_key(HELLO, CONFIG), reply)])
     first.close()
     client = echo()
     again = CachedChatClient(client, path).complete(HELLO, CONFIG)
@@ -52,7 +52,7 @@ def test_a_reply_that_was_not_accepted_is_asked_for_again(tmp_path: Path) -> Non
 def test_truncated_and_refused_replies_never_enter(reason: str) -> None:
     client = ScriptedChatClient(lambda messages, config: ChatCompletion("x", reason, 1, 1))
     cached = CachedChatClient(client, None)
-    cached.accept(HELLO, CONFIG, cached.complete(HELLO, CONFIG))
+    cached.accept_all([(cache_key(HELLO, CONFIG), cached.complete(HELLO, CONFIG))])
     cached.complete(HELLO, CONFIG)
     assert len(client.requests) == 2
 
@@ -103,7 +103,7 @@ def test_a_full_disk_is_an_enospc(tmp_path: Path) -> None:
     cached._database.execute("PRAGMA max_page_count = 3")
     big = Message("user", "x")
     with pytest.raises(OSError, match="cache") as caught:
-        cached.accept([big], CONFIG, ChatCompletion("y" * 100_000, "stop", 1, 1))
+        cached.accept_all([(cache_key([big], CONFIG), ChatCompletion("y" * 100_000, "stop", 1, 1))])
     assert caught.value.errno == errno.ENOSPC
     cached.close()
 
@@ -115,7 +115,7 @@ def test_many_threads_and_two_clients_share_a_file(tmp_path: Path) -> None:
         messages = [Message("user", str(number % 20))]
         cached = caches[number % 2]
         reply = cached.complete(messages, CONFIG)
-        cached.accept(messages, CONFIG, reply)
+        cached.accept_all([(cache_key(messages, CONFIG), reply)])
         return reply.text
 
     with ThreadPoolExecutor(8) as pool:

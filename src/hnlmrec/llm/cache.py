@@ -91,16 +91,14 @@ class CachedChatClient:
         found = self._find(key or cache_key(messages, config))
         return found or self._client.complete(messages, config)
 
-    def accept(self, messages: Sequence[Message], config: CompletionConfig, completion: ChatCompletion) -> None:
-        """Keep a reply that proved usable; one that is cached already, or did not end by itself, is passed over.
+    def accept_all(self, replies: Iterable[tuple[str, ChatCompletion]]) -> None:
+        """Keep replies that proved usable, by their `cache_key`, in one transaction.
+
+        One that is cached already, or did not end by itself, is passed over.
 
         Raises:
             OSError: ENOSPC, the disk is full.
         """
-        self.accept_all([(cache_key(messages, config), completion)])
-
-    def accept_all(self, replies: Iterable[tuple[str, ChatCompletion]]) -> None:
-        """Keep several usable replies by their keys, in one transaction; otherwise as `accept`."""
         rows = [
             (key, reply.text, reply.prompt_tokens, reply.completion_tokens)
             for key, reply in replies

@@ -80,7 +80,7 @@ class SemanticSampler(NegativeSampler):
         table: the generated negatives.
         projector: from text vectors to the CF space.
         item_vectors: [n_items, d_text], zeros for an item without text; None where the projector is fixed.
-        judgements: read with `drop_judged_false` only.
+        judgements: generated negatives whose item they list are left out; None leaves out none.
 
     Raises:
         DataError: the text vectors of table, items and projector differ in length.
@@ -108,7 +108,7 @@ class SemanticSampler(NegativeSampler):
         _check_sizes(table, projector, item_vectors, dataset.n_items)
         usable = ~((table.items >= 0) & dataset.train.contains(table.users, np.maximum(table.items, 0)))
         self.n_observed, self.n_judged_false = int((~usable).sum()), 0
-        if config.drop_judged_false and judgements is not None:
+        if judgements is not None:
             false = usable & judgements.lists(table.users, table.items)
             self.n_judged_false, usable = int(false.sum()), usable & ~false
         self.candidates = UniformCandidates(dataset.train)
@@ -141,7 +141,7 @@ class SemanticSampler(NegativeSampler):
             table=table,
             projector=projector,
             item_vectors=resources.item_vectors,
-            judgements=resources.judgements,
+            judgements=resources.judgements if config.drop_judged_false else None,
         )
         if config.risk_penalty:
             resources.require(f"{name} with risk_penalty={config.risk_penalty:g}", "judgements")
