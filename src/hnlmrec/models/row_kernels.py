@@ -61,10 +61,9 @@ def sum_layers(
 
 
 @compiled
-def add_rows(out: Floats, rows: npt.NDArray[np.int64], values: Floats, weight: float = 1.0) -> None:
-    """Add weight * values [n, d] to out[rows]; a row may come more than once."""
-    scale = out.dtype.type(weight)
+def add_rows(out: Floats, rows: npt.NDArray[np.int64], values: Floats) -> None:
+    """Add values [n, d] to out[rows]; a row may come more than once."""
     for place in range(len(rows)):
         row = rows[place]
         for k in range(values.shape[1]):
-            out[row, k] += scale * values[place, k]
+            out[row, k] += values[place, k]

@@ -118,10 +118,8 @@ def _generated_items(step: Step, batch: Batch, train: Interactions, none: Tensor
     if negatives.hard is None or negatives.hard_found is None or step.catalogue is None:
         return none
     cosines = negatives.hard @ functional.normalize(step.catalogue, dim=1).T  # [B, K, n_items]
-    users = batch.users.cpu().numpy()
-    rows = np.repeat(np.arange(len(users)), train.degrees[users])
-    columns = np.concatenate([train.of(user) for user in users.tolist()])
-    cosines[torch.from_numpy(rows), :, torch.from_numpy(columns).long()] = -torch.inf
+    rows, columns = map(torch.from_numpy, train.cells(batch.users.cpu().numpy()))
+    cosines[rows, :, columns] = -torch.inf
     items = cosines.argmax(dim=-1)
     if negatives.hard_items is not None:
         items = torch.where(negatives.hard_items >= 0, negatives.hard_items, items)
