@@ -20,6 +20,7 @@ from pydantic_core import PydanticCustomError
 
 from hnlmrec.errors import ConfigError, MissingFileError, did_you_mean
 
+_NULL = "null"
 _UNSHOWN: LiteralString = "unshown_value"
 _NO_CREDENTIALS: LiteralString = (
     "the URL holds a user, a password, a query or a fragment (not shown here: it may be secret). Give the address "
@@ -91,7 +92,10 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def apply_overrides(values: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    """Return `values` with each `a.b.c=value` set; the value is read as TOML, else taken as a string."""
+    """Return `values` with each `a.b.c=value` set; the value is read as TOML, else taken as a string.
+
+    "null", which TOML lacks, is read by `build`: `judge_encoder=null` takes a section away.
+    """
     result: dict[str, Any] = json.loads(json.dumps(values, default=str))
     for override in overrides:
         key, separator, text = override.partition("=")
@@ -112,7 +116,7 @@ def build(kind: type[C], values: Mapping[str, Any], *, where: str = "the configu
 
     Args:
         kind: the config class.
-        values: nested values as TOML gives them.
+        values: nested values as TOML gives them; TOML has no null, so the string "null" stands for it.
         where: what the values came from, for the message.
 
     Raises:
@@ -120,7 +124,7 @@ def build(kind: type[C], values: Mapping[str, Any], *, where: str = "the configu
     """
     try:
         # By way of JSON: its strict mode takes a list for a tuple and a string for a date, as TOML has them.
-        return kind.model_validate_json(json.dumps(values, default=str))
+        return kind.model_validate_json(json.dumps(_with_nulls(values), default=str))
     except pydantic.ValidationError as error:
         lines = [_describe(kind, problem) for problem in error.errors(include_url=False)]
         raise ConfigError(f"{where} is not valid:\n" + "\n".join(f"  - {line}" for line in lines)) from None
@@ -128,7 +132,39 @@ def build(kind: type[C], values: Mapping[str, Any], *, where: str = "the configu
 
 def to_toml(config: Config) -> str:
     """Write a config as TOML that `read_toml` and `build` turn into the same config."""
-    return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
+    return tomli_w.dumps(_toml_values(config))
+
+
+def _with_nulls(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _with_nulls(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_with_nulls(inner) for inner in value]
+    return None if value == _NULL else value
+
+
+def _toml_values(config: Config) -> dict[str, Any]:
+    """Return values that TOML can hold: a null is left out where it is the default, else written as text."""
+    values = config.model_dump(mode="json")
+    for name, field in type(config).model_fields.items():
+        nested = getattr(config, name)
+        if nested is None and field.get_default(call_default_factory=True) is None:
+            del values[name]
+        elif isinstance(nested, Config):
+            values[name] = _toml_values(nested)
+        elif isinstance(nested, tuple) and any(isinstance(item, Config) for item in nested):
+            values[name] = [_toml_values(item) for item in nested]
+        else:
+            values[name] = _as_text(values[name])
+    return values
+
+
+def _as_text(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _as_text(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_as_text(inner) for inner in value]
+    return _NULL if value is None else value
 
 
 def _override_value(text: str) -> Any:

@@ -123,3 +123,22 @@ def test_lookup_lists_the_choices() -> None:
         match=r"unknown model 'lightgn' - did you mean 'lightgcn'\? Choose one of: lightgcn, mf\.",
     ):
         lookup({"mf": 1, "lightgcn": 2}, "lightgn", "model")
+
+
+class Nullable(Config):
+    limit: int | None = 8
+    """A number, or none."""
+    many: tuple[Outer, ...] = ()
+    """Several sections."""
+    inner: Inner | None = Inner()
+    """A section, or none."""
+
+
+def test_null_stands_for_no_value_in_overrides_and_files(tmp_path: Path) -> None:
+    config = build(Nullable, apply_overrides({"inner": {"threads": 3}}, ["limit=null", "inner=null"]))
+    assert (config.limit, config.inner) == (None, None)
+    (tmp_path / "c.toml").write_text(to_toml(config))
+    assert build(Nullable, read_toml(tmp_path / "c.toml")) == config  # not the defaults, which are others
+    assert to_toml(Nullable(many=(Outer(),))) == to_toml(Nullable(many=(Outer(since=None),)))
+    with pytest.raises(ConfigError, match=r"inner\.threads.*integer.*None"):
+        build(Nullable, apply_overrides({}, ["inner.threads=null"]))
