@@ -21,9 +21,9 @@ def test_its_cells_can_be_built(name: str) -> None:
 
 def test_in_the_overall_study_only_the_judged_variants_have_recognised_positives() -> None:
     cells = load_study("overall", ["study.seeds=[0]"]).grid.cells()
-    share = {cell.place.variant: cell.config.training.recognised_share for cell in cells}
-    judged = {label for label, value in share.items() if value}
-    assert judged == {"dns, recognised", "hnlmrec", "judge"}
+    trained = [cell for cell in cells if cell.place.initialisation != "none"]
+    judged = {cell.place.variant for cell in trained if cell.config.training.recognised_share}
+    assert judged == {"dns, recognised", "hnlmrec", "noise"}
 
 
 def test_transfer_is_from_a_data_set_of_the_study_and_from_no_other_to_itself(tmp_path: Path) -> None:
@@ -63,3 +63,11 @@ def test_every_method_is_searched_in_its_own_space() -> None:
 def test_a_data_set_is_placed_by_its_label() -> None:
     study = load_study("overall", ["data.toys=here", 'select.datasets=["toys"]', "study.seeds=[0]"])
     assert {cell.config.data.source for cell in study.grid.cells()} == {"here"}
+
+
+def test_a_data_set_may_have_a_base_of_its_own() -> None:
+    cells = load_study("overall", ["study.seeds=[0]"]).grid.cells()
+    sizes = {cell.place.dataset: cell.config.model.embedding_size for cell in cells}
+    assert sizes == {"toys": 128, "ml1m": 64, "yelp": 128}
+    layers = {cell.place.dataset: cell.config.finetuning.encoder.n_layers for cell in cells}
+    assert layers == {"toys": 2, "ml1m": 6, "yelp": 2}

@@ -74,20 +74,29 @@ class Grid:
     Args:
         study: the file.
         base: sections of a run's configuration that all cells start from.
+        bases: the same for the data sets that have their own, by label.
         overrides: settings of the command line, which win over all others.
 
     Raises:
         ConfigError: unknown labels, names or settings.
     """
 
-    def __init__(self, study: StudyConfig, base: Mapping[str, Any], overrides: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        study: StudyConfig,
+        base: Mapping[str, Any],
+        overrides: Sequence[str] = (),
+        bases: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
         self.study, self.overrides = study, tuple(overrides)
-        self.base = {name: value for name, value in base.items() if name not in ("compare", "name")}
-        names = {family: _section_name(self.base, family) for family in DEFAULT_NAMES}
         self.datasets = study.datasets or (DatasetSection(label="data"),)
-        self.models = study.models or (ModelEntry(label=names["model"]),)
+        self.bases = {entry.label: _shared((bases or {}).get(entry.label, base)) for entry in self.datasets}
+        self.models = study.models or (ModelEntry(label=_model_name(base)),)
         _check_labels(study, self.datasets, self.models)
-        self.profiles_are_written = any(self._writes_profiles(variant) for variant in study.variants)
+        self.profiles_are_written = {
+            label: any(self._writes_profiles(values, variant) for variant in study.variants)
+            for label, values in self.bases.items()
+        }
 
     def arms(self) -> Iterator[tuple[Place, DatasetSection, ModelEntry, VariantSection]]:
         """Go through data sets, models, variants and initialisations, as far as they are selected."""
@@ -132,7 +141,7 @@ class Grid:
     ) -> Cell:
         """Build one cell; `extra` are settings after those of the variant and before the command line's."""
         where = f"variant {variant.label!r} with model {model.label!r} on {dataset.label!r}"
-        values = self._values(model, variant)
+        values = self._values(dataset, model, variant)
         settings = [*dataset.set, *model.set, *variant.set, *self._transfer(dataset, variant, values)]
         settings += [*extra, *self.overrides, *self._seed(place)]
         if place.initialisation != NO_START:
@@ -150,15 +159,15 @@ class Grid:
             raise ConfigError(f"{where}: a search is on validation, so training.select_on must be valid.")
         return Cell(place, config, _target(config, variant))
 
-    def _values(self, model: ModelEntry, variant: VariantSection) -> Values:
-        values: Values = json.loads(json.dumps(self.base, default=str))
+    def _values(self, dataset: DatasetSection, model: ModelEntry, variant: VariantSection) -> Values:
+        values: Values = json.loads(json.dumps(self.bases[dataset.label], default=str))
         values["name"] = self.study.study.name
         values["model"] = _model_section(values.get("model", {}), model)
         if variant.recommender:
             values["sampler"] = {"name": "uniform"}
         else:
             values["sampler"] = _sampler_section(values.get("sampler", {}), variant)
-        if self.profiles_are_written and not _needs_negatives(values["sampler"]["name"]):
+        if self.profiles_are_written[dataset.label] and not _needs_negatives(values["sampler"]["name"]):
             # The texts' vectors hold the profiles of the variant that writes them: for the others too, so that
             # the semantic initialisation and the judge are the same for all.
             values["negatives"] = "text"
@@ -170,7 +179,7 @@ class Grid:
         if variant.transfer_from in ("", dataset.label):
             return []
         source = next(entry for entry in self.datasets if entry.label == variant.transfer_from)
-        values.setdefault("finetuning", {})["transfer_from"] = dict(values.get("data", {}))
+        values.setdefault("finetuning", {})["transfer_from"] = dict(self.bases[source.label].get("data", {}))
         settings = [text for text in (*source.set, *self.overrides) if text.startswith("data.")]
         return [f"finetuning.transfer_from.{text.removeprefix('data.')}" for text in settings]
 
@@ -201,12 +210,12 @@ class Grid:
         chosen = self.study.select.initialisations
         return [start for start in starts if not chosen or start in chosen]
 
-    def _writes_profiles(self, variant: VariantSection) -> bool:
+    def _writes_profiles(self, base: Mapping[str, Any], variant: VariantSection) -> bool:
         if variant.recommender or not _needs_negatives(_sampler_section({}, variant)["name"]):
             return False
-        strategy = self.base.get("finetuning", {}).get("triplets", {}).get("strategy", "")
+        strategy = base.get("finetuning", {}).get("triplets", {}).get("strategy", "")
         settings = [*variant.set, *self.overrides]
-        negatives = _set_value(settings, "negatives") or self.base.get("negatives", "text")
+        negatives = _set_value(settings, "negatives") or base.get("negatives", "text")
         strategy = _set_value(settings, "finetuning.triplets.strategy") or strategy
         return negatives == "text" or strategy == "llm_text"
 
@@ -264,8 +273,13 @@ def _selected(entries: Sequence[Any], labels: Sequence[str]) -> list[Any]:
     return [entry for entry in entries if not labels or entry.label in labels]
 
 
-def _section_name(values: Mapping[str, Any], family: str) -> str:
-    return str(values.get(family, {}).get("name", DEFAULT_NAMES[family]))
+def _shared(base: Mapping[str, Any]) -> Values:
+    """Return the sections that cells take over from a base."""
+    return {name: value for name, value in base.items() if name not in ("compare", "name")}
+
+
+def _model_name(base: Mapping[str, Any]) -> str:
+    return str(base.get("model", {}).get("name", DEFAULT_NAMES["model"]))
 
 
 def _model_section(base: Mapping[str, Any], entry: ModelEntry) -> Values:

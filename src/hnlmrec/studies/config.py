@@ -45,6 +45,8 @@ class DatasetSection(Config):
     """One of [[datasets]]."""
 
     label: Label
+    base: str = ""
+    """Its own base in place of the study's: a shipped configuration by name, or the path of a file."""
     set: tuple[Setting, ...] = ()
     """Settings of its runs, such as "data.source=path/to/toys"."""
 

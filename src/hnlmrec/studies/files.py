@@ -62,7 +62,8 @@ def load_study(source: str, overrides: Iterable[str] = ()) -> Study:
     values = read_toml(path)
     own, settings = _separate(values, list(overrides))
     config = build(StudyConfig, apply_overrides(values, own), where=str(path))
-    grid = Grid(config, _base(config, path), settings)
+    bases = {entry.label: _read_base(entry.base, path) for entry in config.datasets if entry.base}
+    grid = Grid(config, config.base or _read_base(config.study.base, path), settings, bases)
     grid.cells()  # whatever is wrong with a cell is said now
     return Study(config, grid, (*own, *settings), shipped)
 
@@ -86,17 +87,14 @@ def _separate(values: dict[str, Any], overrides: Sequence[str]) -> tuple[list[st
     return own, settings
 
 
-def _base(config: StudyConfig, path: Path) -> dict[str, Any]:
-    """Return the sections that all cells start from."""
-    if config.base:
-        return dict(config.base)
-    name = config.study.base
+def _read_base(name: str, path: Path) -> dict[str, Any]:
+    """Return the sections that cells start from."""
     for candidate in (path.parent / name, Path(name)):
         if candidate.is_file():
             return read_toml(candidate)
     if name not in shipped_configs():
         names = ", ".join(shipped_configs())
         raise MissingFileError(
-            f"study.base {name!r} is neither a file beside {path} nor a shipped configuration: {names}."
+            f"base {name!r} is neither a file beside {path} nor a shipped configuration: {names}."
         )
     return read_toml(shipped_configs()[name])
