@@ -33,9 +33,8 @@ _ADDED: dict[str, JsonValue] = {"added": True}
 class Config(BaseModel):
     """Base of every configuration section: frozen, strict, no unknown keys."""
 
-    model_config = ConfigDict(
-        frozen=True, strict=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=()
-    )
+    # No use_attribute_docstrings: for these pydantic reads the source of each class, seconds at every start.
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", protected_namespaces=())
 
 
 C = TypeVar("C", bound=Config)

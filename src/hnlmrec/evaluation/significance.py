@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from hnlmrec.errors import ConfigError, DataError, lookup
 from hnlmrec.evaluation.files import UserResult
@@ -169,6 +168,8 @@ def _t_test(differences: Values, rng: np.random.Generator) -> tuple[float, tuple
     mean, error = differences.mean(), differences.std(ddof=1) / np.sqrt(len(differences))
     if error == 0:  # all differences are equal: no test is possible unless they are all zero
         return (1.0 if mean == 0 else 0.0), (float(mean), float(mean))
+    from scipy import stats  # noqa: PLC0415 - slow to import
+
     half = stats.t.ppf(0.5 + CONFIDENCE / 2, len(differences) - 1) * error
     p_value = 2 * stats.t.sf(abs(mean / error), len(differences) - 1)
     return float(p_value), (float(mean - half), float(mean + half))
@@ -178,6 +179,8 @@ def _wilcoxon(differences: Values, rng: np.random.Generator) -> tuple[float, tup
     _, interval = _bootstrap(differences, rng)
     if not differences.any():
         return 1.0, interval
+    from scipy import stats  # noqa: PLC0415 - slow to import
+
     result: Any = stats.wilcoxon(differences, zero_method="pratt", method="approx")
     return float(result.pvalue), interval
 

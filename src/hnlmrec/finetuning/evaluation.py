@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata
 
 from hnlmrec.data.interactions import Interactions
 from hnlmrec.finetuning.encoder import CollaborativeEncoder
@@ -79,6 +78,8 @@ def random_negatives(
 
 def area_under_curve(positive: npt.NDArray[np.floating], negative: npt.NDArray[np.floating]) -> float:
     """Return the probability that a random positive score is above a random negative one; ties count half."""
+    from scipy.stats import rankdata  # noqa: PLC0415 - slow to import
+
     ranks = rankdata(np.concatenate([positive, negative]))
     n = len(positive)
     return float((ranks[:n].sum() - n * (n + 1) / 2) / (n * len(negative)))

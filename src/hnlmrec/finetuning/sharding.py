@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from torch import nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
 
 from hnlmrec.errors import ConfigError
 from hnlmrec.finetuning.config import FinetuningConfig
@@ -35,6 +33,9 @@ def shard_frozen(encoder: CollaborativeEncoder, n_processes: int) -> None:
     What is trained stays whole on every process, so that checkpoints and saved encoders are the same with and
     without; its gradients have to be summed by the caller.
     """
+    from torch.distributed.device_mesh import init_device_mesh  # noqa: PLC0415 - both are slow to import
+    from torch.distributed.fsdp import fully_shard  # noqa: PLC0415
+
     mesh = init_device_mesh(encoder.device.type, (n_processes,))
     trained = {value for value in encoder.parameters() if value.requires_grad}
     for layer in _layers(encoder.language_model):

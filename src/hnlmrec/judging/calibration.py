@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize
 
 Doubles = npt.NDArray[np.float64]
 _RIDGE = 1e-3  # keeps the solution finite where an evidence separates the classes
@@ -39,6 +38,8 @@ class ConditionalLogit:
             importance: [n], the inverse of the chance that a row would be here had it not been chosen.
             users: int64 [n], ascending; a user may have several positives.
         """
+        from scipy import optimize  # noqa: PLC0415 - slow to import
+
         scale = features.std(axis=0)
         scale[scale == 0] = 1.0
         x = (features / scale).astype(np.float64)
@@ -77,6 +78,8 @@ class IsotonicCalibration:
     @classmethod
     def fit(cls, scores: Doubles, outcomes: npt.NDArray[Any], importance: Doubles) -> IsotonicCalibration:
         """Fit by the pool-adjacent-violators algorithm, weighted by `importance` [n]."""
+        from scipy import optimize  # noqa: PLC0415 - slow to import
+
         order = np.argsort(scores, kind="stable")
         result: Any = optimize.isotonic_regression(outcomes[order].astype(np.float64), weights=importance[order])
         starts = result.blocks[:-1]
