@@ -6,8 +6,6 @@ Yu: "Towards Open-World Recommendation with Knowledge Augmentation from Large La
 
 from __future__ import annotations
 
-from typing import Self
-
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -15,13 +13,8 @@ from torch.nn import functional
 
 from hnlmrec.data.node_texts import NodeTexts
 from hnlmrec.models.base import CFModel
-from hnlmrec.models.enhancements.base import (
-    Enhancement,
-    EnhancementConfig,
-    EnhancementResources,
-    small_linear,
-)
-from hnlmrec.models.enhancements.rlmrec import TextEnhancementConfig
+from hnlmrec.models.enhancements.base import small_linear
+from hnlmrec.models.enhancements.texts import TextEnhancement, TextEnhancementConfig
 
 
 class KARConfig(TextEnhancementConfig):
@@ -35,7 +28,7 @@ class KARConfig(TextEnhancementConfig):
     """Width of an expert's hidden layer."""
 
 
-class KAR(Enhancement):
+class KAR(TextEnhancement):
     """Layer-0 vectors e + adaptor(text): the sum over experts of gate_m(text) expert_m(text).
 
     An expert is a perceptron d_text -> expert_size -> d; the gate, one for users and one for items, is a softmax
@@ -55,16 +48,11 @@ class KAR(Enhancement):
     """
 
     Config = KARConfig
-    requires = ("texts",)
-    user_texts: Tensor  # [n_users, d_text]
-    item_texts: Tensor  # [n_items, d_text]
 
     def __init__(
         self, backbone: CFModel, config: KARConfig, texts: NodeTexts, *, generator: torch.Generator
     ) -> None:
-        super().__init__(backbone)
-        self.register_buffer("user_texts", torch.from_numpy(texts.users), persistent=False)
-        self.register_buffer("item_texts", torch.from_numpy(texts.items), persistent=False)
+        super().__init__(backbone, config, texts, generator=generator)
         size = backbone.user_embedding.shape[1]
         self.shared = _Experts(config.n_shared, texts.size, config.expert_size, size, generator)
         self.dedicated = nn.ModuleList(
@@ -74,21 +62,6 @@ class KAR(Enhancement):
         gates = [small_linear(texts.size, n, generator) for _ in range(2)]
         self.gate_weights = nn.ParameterList(weight for weight, _ in gates)
         self.gate_biases = nn.ParameterList(bias for _, bias in gates)
-
-    @classmethod
-    def build(
-        cls,
-        backbone: CFModel,
-        config: EnhancementConfig,
-        resources: EnhancementResources,
-        *,
-        generator: torch.Generator,
-    ) -> Self:
-        """Make the enhancement; it needs text vectors."""
-        assert isinstance(config, KARConfig)
-        resources.require("KAR", *cls.requires)
-        assert resources.texts is not None
-        return cls(backbone, config, resources.texts, generator=generator)
 
     def layer_zero(self) -> tuple[Tensor, Tensor]:
         """Return the backbone's tables plus the adapted texts."""

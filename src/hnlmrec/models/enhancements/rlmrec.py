@@ -7,8 +7,6 @@ alignment (RLMRec-Gen), with the objectives as in the authors' code.
 
 from __future__ import annotations
 
-from typing import Self
-
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -18,22 +16,9 @@ from hnlmrec.data.node_texts import NodeTexts
 from hnlmrec.errors import ConfigError
 from hnlmrec.losses import info_nce
 from hnlmrec.models.base import Batch, CFModel, Embeddings, Rows
-from hnlmrec.models.enhancements.base import (
-    Enhancement,
-    EnhancementConfig,
-    EnhancementResources,
-    final_size,
-    small_linear,
-)
+from hnlmrec.models.enhancements.base import final_size, small_linear
+from hnlmrec.models.enhancements.texts import TextEnhancement, TextEnhancementConfig
 from hnlmrec.models.propagation import BipartiteGraph
-
-
-class TextEnhancementConfig(EnhancementConfig):
-    """Fields of the enhancements that read text vectors."""
-
-    profiles: bool = False
-    """Let the LLM write profiles of all users and items, and encode these. False takes the text vectors as the run
-    has them: with profiles where the source or another part of the run gives them, with titles and facts else."""
 
 
 class RLMRecConfig(TextEnhancementConfig):
@@ -56,7 +41,7 @@ class RLMRecGenConfig(RLMRecConfig):
     """Share of the users and items whose layer-0 vector is masked, drawn anew in each step."""
 
 
-class RLMRecCon(Enhancement):
+class RLMRecCon(TextEnhancement):
     """InfoNCE between the final CF vector of a user (item) and the projection of its text, over the batch.
 
     The projection is one perceptron d_text -> (d_text + d) / 2 -> d with a leaky ReLU, for users and items alike.
@@ -73,34 +58,14 @@ class RLMRecCon(Enhancement):
     """
 
     Config = RLMRecConfig
-    requires = ("texts",)
-    user_texts: Tensor  # [n_users, d_text]
-    item_texts: Tensor  # [n_items, d_text]
 
     def __init__(
         self, backbone: CFModel, config: RLMRecConfig, texts: NodeTexts, *, generator: torch.Generator
     ) -> None:
-        super().__init__(backbone)
+        super().__init__(backbone, config, texts, generator=generator)
         self.config = config
         self._seen: Rows | None = None
-        self.register_buffer("user_texts", torch.from_numpy(texts.users), persistent=False)
-        self.register_buffer("item_texts", torch.from_numpy(texts.items), persistent=False)
         self.perceptron = self._perceptron(final_size(backbone), texts.size, generator)
-
-    @classmethod
-    def build(
-        cls,
-        backbone: CFModel,
-        config: EnhancementConfig,
-        resources: EnhancementResources,
-        *,
-        generator: torch.Generator,
-    ) -> Self:
-        """Make the enhancement; it needs text vectors."""
-        assert isinstance(config, cls.Config)
-        resources.require(cls.__name__, *cls.requires)
-        assert resources.texts is not None
-        return cls(backbone, config, resources.texts, generator=generator)
 
     def rows(self, users: Tensor, items: Tensor) -> Rows:
         """Return the rows, and keep them for the alignment."""
