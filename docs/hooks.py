@@ -16,7 +16,7 @@ from pydantic_core import PydanticUndefined
 
 from hnlmrec.assets import ASSETS
 from hnlmrec.cli import app
-from hnlmrec.config import Config
+from hnlmrec.config import Config, field_docstrings
 from hnlmrec.data.readers import READERS
 from hnlmrec.models import MODELS
 from hnlmrec.models.enhancements import ENHANCEMENTS
@@ -65,14 +65,16 @@ def configuration() -> str:
 
 def _sections(kind: Any, prefix: str) -> Iterator[str]:
     rows, nested = [], []
+    meanings = field_docstrings(kind)
     for name, field in kind.model_fields.items():
+        meaning = meanings.get(name, "")
         choices = [part for part in _classes(field.annotation) if issubclass(part, Config)]
         if choices and field.annotation in choices:
             nested.append((f"{prefix}{name}", choices[0]))
         elif len(choices) > 1:
-            rows.append((f"`{prefix}{name}`", "", f"{field.description or ''} See the tables of choices below."))
+            rows.append((f"`{prefix}{name}`", "", f"{meaning} See the tables of choices below.".strip()))
         else:
-            rows.append((f"`{prefix}{name}`", _default(field), _one_line(field.description)))
+            rows.append((f"`{prefix}{name}`", _default(field), _one_line(meaning)))
     title = prefix.rstrip(".") or "top level"
     yield f"### {title}\n\n{_one_line(inspect.getdoc(kind))}\n\n" + _table(("key", "default", "meaning"), rows)
     for name, section in nested:

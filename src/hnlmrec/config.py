@@ -7,11 +7,15 @@ reached, never the result, so it takes no part in the key of an artefact (`finge
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
+import textwrap
 import tomllib
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, LiteralString, TypeVar, get_args
+from typing import Annotated, Any, LiteralString, TypeVar, cast, get_args
 
 import pydantic
 import tomli_w
@@ -33,7 +37,8 @@ _ADDED: dict[str, JsonValue] = {"added": True}
 class Config(BaseModel):
     """Base of every configuration section: frozen, strict, no unknown keys."""
 
-    # No use_attribute_docstrings: for these pydantic reads the source of each class, seconds at every start.
+    # No use_attribute_docstrings: pydantic would read the source of each class at every start, for seconds; see
+    # `field_docstrings`.
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", protected_namespaces=())
 
 
@@ -78,6 +83,23 @@ def fingerprint_fields(config: Config) -> dict[str, Any]:
         elif isinstance(nested, tuple) and any(isinstance(item, Config) for item in nested):
             values[name] = [fingerprint_fields(item) for item in nested]
     return values
+
+
+def field_docstrings(kind: type[Config]) -> dict[str, str]:
+    """Return the docstring of each field of a section that has one, read from the source of its classes."""
+    found: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        if not issubclass(base, Config):
+            continue
+        try:
+            source = inspect.getsource(base)
+        except (OSError, TypeError):
+            continue  # made by `create_model`: its fields are those of its bases
+        body = cast("ast.ClassDef", ast.parse(textwrap.dedent(source)).body[0]).body
+        for field, text in pairwise(body):
+            if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
+                found[ast.unparse(field.target)] = inspect.cleandoc(ast.literal_eval(text.value))
+    return found
 
 
 def read_toml(path: Path) -> dict[str, Any]:

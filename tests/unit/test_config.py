@@ -7,7 +7,16 @@ import pydantic
 import pytest
 from pydantic import Field
 
-from hnlmrec.config import Config, apply_overrides, build, fingerprint_fields, read_toml, runtime, to_toml
+from hnlmrec.config import (
+    Config,
+    apply_overrides,
+    build,
+    field_docstrings,
+    fingerprint_fields,
+    read_toml,
+    runtime,
+    to_toml,
+)
 from hnlmrec.errors import ConfigError, MissingFileError, UnknownChoiceError, lookup
 
 
@@ -142,3 +151,11 @@ def test_null_stands_for_no_value_in_overrides_and_files(tmp_path: Path) -> None
     assert to_toml(Nullable(many=(Outer(),))) == to_toml(Nullable(many=(Outer(since=None),)))
     with pytest.raises(ConfigError, match=r"inner\.threads.*integer.*None"):
         build(Nullable, apply_overrides({}, ["inner.threads=null"]))
+
+
+def test_docstrings_of_fields_are_read_from_the_source() -> None:
+    class Longer(Inner):
+        learning_rate: float = 2.0
+        """Its own."""
+
+    assert field_docstrings(Longer) == {"learning_rate": "Its own.", "ks": "Cut-offs.", "threads": "Speed only."}
