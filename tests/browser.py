@@ -21,7 +21,7 @@ def find_browser() -> str | None:
 
 
 class Browser:
-    """Opens one page; `events` holds everything that the browser told.
+    """Opens one page after another; `events` holds everything that the browser told of the one that is open.
 
     Args:
         command: path of the browser.
@@ -66,9 +66,14 @@ class Browser:
             os.close(self._read)
 
     def open(self, path: Path) -> None:
-        """Open a file and wait until it has been loaded."""
+        """Leave the page that was open, open a file and wait until it has been loaded."""
+        self._load("about:blank")
+        self.events.clear()
+        self._load(path.resolve().as_uri())
+
+    def _load(self, url: str) -> None:
         seen = len(self.events)
-        self.call("Page.navigate", url=path.resolve().as_uri())
+        self.call("Page.navigate", url=url)
         end = time.monotonic() + _SECONDS
         while not any(event["method"] == "Page.loadEventFired" for event in self.events[seen:]):
             assert time.monotonic() < end, "the page was not loaded"

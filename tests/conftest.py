@@ -1,4 +1,4 @@
-"""What every test starts from, whatever ran before it in the same process."""
+"""What tests share: what each starts from, whatever ran before it in the same process, and a browser."""
 
 from __future__ import annotations
 
@@ -6,6 +6,18 @@ import logging
 from collections.abc import Iterator
 
 import pytest
+
+from tests.browser import Browser, find_browser
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """One browser for all tests of pages; what is asked of it is asked of the page opened last."""
+    command = find_browser()
+    if command is None:
+        pytest.skip("there is no Chromium on this machine: apt install chromium")
+    with Browser(command, tmp_path_factory.mktemp("browser")) as browser:
+        yield browser
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,6 @@ import json
 from dataclasses import replace
 
 import pytest
-from tests.browser import Browser, find_browser
 from tests.result_files import report_inputs
 
 from hnlmrec.reporting.audit import write_audit
@@ -43,13 +42,9 @@ def page(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def browser(page, tmp_path_factory):
-    command = find_browser()
-    if command is None:
-        pytest.skip("there is no Chromium on this machine: apt install chromium")
-    with Browser(command, tmp_path_factory.mktemp("browser")) as browser:
-        browser.open(page)
-        yield browser
+def browser(chromium, page):
+    chromium.open(page)
+    return chromium
 
 
 def test_the_page_has_one_script_and_a_policy_that_names_it(page):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.browser import Browser, find_browser
+from tests.browser import Browser
 from tests.result_files import report_inputs
 
 from hnlmrec.reporting import write_report
@@ -27,13 +26,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def browser(page: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    command = find_browser()
-    if command is None:
-        pytest.skip("there is no Chromium on this machine: apt install chromium")
-    with Browser(command, tmp_path_factory.mktemp("browser")) as browser:
-        browser.open(page)
-        yield browser
+def browser(chromium: Browser, page: Path) -> Browser:
+    chromium.open(page)
+    return chromium
 
 
 def test_nothing_runs_and_nothing_is_fetched(browser: Browser, page: Path) -> None:
