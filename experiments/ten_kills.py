@@ -3,7 +3,12 @@
 `hnlmrec run --until profiles` writes 1,060 profiles against a server that answers after 50 ms and meets 5 % of the
 requests with faults. It is ended at random moments, by SIGINT and by `kill -9` in turn, and started again by the
 same command, until it has been ended `--kills` times; then it may finish. The table must be that of a run that
-nobody disturbed, and no row that was in the file when a run ended may be asked for again. Prints one JSON object.
+nobody disturbed, and no row that was in the file when a run ended may be asked for again. An answer is lost if its
+row is not in the file when the run has ended: none by SIGINT, by `kill -9` at most those that were in flight.
+Prints one JSON object.
+
+Answers are counted for the items alone, by their titles: the server knows a question by its first line, and those
+of two users may begin with the same film. All ends come while the items are at work.
 """
 
 from __future__ import annotations
@@ -89,15 +94,17 @@ def measure(kills: int, faults: float = 0.05) -> dict:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             prepare(folder)
-            ends, seen = [], {}
+            ends, seen, lost = [], {}, 0
             for number in range(kills):
                 kind = signal.SIGINT if number % 2 == 0 else signal.SIGKILL
                 process = start(folder, server.url)
                 ends.append(end_somewhere(process, folder, kind, moments.uniform(0.0, 0.8)))
-                asked = server.call("GET", "/counts")["asked"]
+                counts = server.call("GET", "/counts")
                 finished = {row["item_id"] for row in rows_of(folder) if "item_id" in row}
-                seen |= {id_: asked[title(id_)] for id_ in finished if id_ not in seen}
+                seen |= {id_: counts["asked"][title(id_)] for id_ in finished if id_ not in seen}
                 ends[-1]["rows_after"] = len(finished)
+                ends[-1]["answers_lost"] = sum(answers(counts)) - len(finished) - lost
+                lost += ends[-1]["answers_lost"]
                 print(ends[-1], file=sys.stderr, flush=True)
             disturbed = tables(folder, start(folder, server.url))
             counts = server.call("GET", "/counts")
@@ -105,8 +112,9 @@ def measure(kills: int, faults: float = 0.05) -> dict:
             undisturbed = tables(folder, start(folder, server.url, *others))
     finally:
         server.close()
+    assert len(seen) < N_ITEMS, "the last end came too late: the items were done"
     again = [id_ for id_, times in seen.items() if counts["asked"][title(id_)] != times]
-    twice = sum(count - 1 for count in counts["answered"].values())
+    twice = sum(count - 1 for count in answers(counts))
     return {
         "rows": N_ITEMS + N_USERS,
         "concurrency": CONCURRENCY,
@@ -122,6 +130,12 @@ def measure(kills: int, faults: float = 0.05) -> dict:
 
 def title(id_: str) -> str:
     return f"The Film, Part {id_[1:]}"
+
+
+def answers(counts: dict) -> list[int]:
+    """Return how often each item was answered, of those that were."""
+    titles = {title(f"i{number}") for number in range(N_ITEMS)}
+    return [count for name, count in counts["answered"].items() if name in titles]
 
 
 def tables(folder: Path, process: subprocess.Popen) -> dict[str, str]:

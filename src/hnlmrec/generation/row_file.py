@@ -34,7 +34,7 @@ class RowFile:
         self._file = file
         self._found = found
         self._offsets = array("q")  # by number; -1 for none
-        self._lengths = array("q")
+        self._lengths = array("q")  # likewise
         self._end = file.seek(0, os.SEEK_END)
 
     @classmethod
@@ -57,19 +57,21 @@ class RowFile:
         return place is not None
 
     def append(self, rows: Mapping[int, Mapping[str, Any]]) -> None:
-        """Write rows, by number, to the disk; if that fails, nothing of them stays."""
+        """Write rows, by number, to the disk; if that fails or is interrupted, nothing of them stays."""
         lines = [json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace") for row in rows.values()]
         text = b"".join(line + b"\n" for line in lines)
+        start = self._end
         try:
             written = 0
             while written < len(text):
                 written += self._file.write(text[written:])
-        except OSError:
-            self._file.truncate(self._end)
+            for number, line in zip(rows, lines, strict=True):
+                self._place(number, self._end, len(line) + 1)
+                self._end += len(line) + 1
+        except BaseException:
+            self._file.truncate(start)
+            self._end = start
             raise
-        for number, line in zip(rows, lines, strict=True):
-            self._place(number, self._end, len(line) + 1)
-            self._end += len(line) + 1
 
     def sync(self) -> None:
         """Force what was written onto the disk."""
@@ -89,12 +91,9 @@ class RowFile:
             temporary.unlink(missing_ok=True)
 
     def _place(self, number: int, offset: int, length: int) -> None:
-        missing = number + 1 - len(self._offsets)
-        if missing > 0:
-            self._offsets.extend([-1] * missing)
-            self._lengths.extend([0] * missing)
-        self._offsets[number] = offset
-        self._lengths[number] = length
+        for column, value in ((self._offsets, offset), (self._lengths, length)):
+            column.extend([-1] * (number + 1 - len(column)))
+            column[number] = value
 
 
 def join_files(parts: Sequence[Path], target: Path) -> None:

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import Any
 
 from hnlmrec.errors import ProviderError
@@ -22,6 +20,7 @@ from hnlmrec.generation.call_counts import CallCounts, counts_path
 from hnlmrec.generation.ray_rows import RowEngine
 from hnlmrec.generation.row_file import Key, RowFile
 from hnlmrec.generation.row_task import RowSummary, RowTask
+from hnlmrec.generation.row_workers import RowWorkers
 from hnlmrec.llm.cache import CachedChatClient
 from hnlmrec.llm.client import CompletionConfig
 from hnlmrec.llm.prompts import PromptTemplate
@@ -94,49 +93,25 @@ def run_rows(
 def _work(
     asker: Asker, book: _Book, tasks: Iterator[RowTask], stopping: threading.Event, *, concurrency: int
 ) -> None:
-    at_work: set[Future[Attempt]] = set()
-    finished: SimpleQueue[Future[Attempt]] = SimpleQueue()
-    with ThreadPoolExecutor(concurrency, thread_name_prefix="row") as pool:
-        try:
-            while True:
-                # Only so many that none waits in the pool: a request begins when an earlier one is written down.
-                for task in islice(tasks, concurrency - len(at_work)):
-                    future = pool.submit(asker.attempt, task)
-                    at_work.add(future)
-                    future.add_done_callback(finished.put)
-                if not at_work:
-                    return
-                ready = _all_of(finished)
-                book.record([future.result() for future in ready])
-                at_work.difference_update(ready)
-        except BaseException as error:
-            stopping.set()
-            running = [future for future in at_work if not future.cancel()]
-            if isinstance(error, (ProviderError, KeyboardInterrupt)):  # what is paid for is awaited and kept
-                _keep(book, running)
-            raise
-
-
-def _all_of(queue: SimpleQueue[Future[Attempt]]) -> list[Future[Attempt]]:
-    """Wait for the first, and take all that are there: under load many rows are written down together."""
-    ready = [queue.get()]
-    with suppress(Empty):
+    workers = RowWorkers(asker.attempt, concurrency)
+    try:
+        workers.start()
         while True:
-            ready.append(queue.get_nowait())
-    return ready
-
-
-def _keep(book: _Book, at_work: Iterable[Future[Attempt]]) -> None:
-    for future in at_work:
-        if future.exception() is not None:
-            continue
-        attempt = future.result()
-        if not book.awaits(attempt):
-            continue  # written down just before the end
-        if attempt.row is not None:
-            book.record([attempt])
-        else:
-            book.give_up(attempt)
+            # Only so many that none waits: a request begins when an earlier one is written down.
+            for task in islice(tasks, concurrency - book.at_work):
+                workers.hand_out(task)
+            if not book.at_work:
+                workers.end()
+                return
+            attempts = workers.wait()
+            book.record(attempts)
+            workers.forget(len(attempts))
+    except BaseException as error:
+        stopping.set()
+        attempts = workers.end()
+        if isinstance(error, (ProviderError, KeyboardInterrupt)):  # what is paid for is awaited and kept
+            book.keep(attempts)
+        raise
 
 
 class _Book:
@@ -183,9 +158,10 @@ class _Book:
                 self._numbers[key] = number
                 yield task
 
-    def awaits(self, attempt: Attempt) -> bool:
-        """Tell whether this row is at work, and not written down yet."""
-        return _key(attempt) in self._numbers
+    @property
+    def at_work(self) -> int:
+        """The number of rows that are at work, and not written down yet."""
+        return len(self._numbers)
 
     def record(self, attempts: Sequence[Attempt]) -> None:
         """Write down what attempts brought, and let the cache keep the replies."""
@@ -198,9 +174,15 @@ class _Book:
             self._counts.note(self.summary)
         self._client.accept_all((a.request, a.accepted) for a in attempts if a.accepted is not None)
 
-    def give_up(self, attempt: Attempt) -> None:
-        """Count what an attempt cost that the end of the run cut short: its row is neither made nor failed."""
-        self.summary += replace(attempt.summary(), requested=0, failed=0)
+    def keep(self, attempts: Iterable[Attempt]) -> None:
+        """Write down what the end of the run cut short, less what was written down just before."""
+        for attempt in attempts:
+            if _key(attempt) not in self._numbers:
+                continue
+            if attempt.row is not None:
+                self.record([attempt])
+            else:  # it costs, but its row is neither made nor failed
+                self.summary += replace(attempt.summary(), requested=0, failed=0)
 
     def write_counts(self) -> None:
         """Keep the counts for a later call."""
