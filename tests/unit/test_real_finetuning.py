@@ -18,7 +18,7 @@ from hnlmrec.rng import RandomStreams
 pytestmark = [pytest.mark.real_llm, pytest.mark.slow]
 
 
-def test_smollm_learns_planted_triplets_and_comes_back_from_disk(tmp_path):
+def test_smollm_learns_planted_triplets_and_comes_back_from_disk(tmp_path, capfd):
     pytest.importorskip("gguf")
     inputs = world()
     encoder = CollaborativeEncoder(EncoderSettings(n_layers=2), CFShape.of(inputs), seed=0, device="cpu")
@@ -38,3 +38,4 @@ def test_smollm_learns_planted_triplets_and_comes_back_from_disk(tmp_path):
     np.testing.assert_array_equal(loaded.encode(prompts, inputs), encoder.encode(prompts, inputs))
     alone = np.concatenate([encoder.encode([prompt], inputs) for prompt in prompts])
     np.testing.assert_allclose(encoder.encode(prompts, inputs), alone, atol=1e-4 * np.abs(alone).max())
+    assert "GGUF" not in capfd.readouterr().err  # no bars of the loading
