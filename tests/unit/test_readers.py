@@ -150,6 +150,18 @@ def test_cells_in_quotes(tmp_path: Path) -> None:
     assert raw.corrupt_lines["table.csv"].first_lines == {"more cells than the header": [5]}
 
 
+def test_a_name_that_stands_twice_over_unused_columns_moves_no_cell(tmp_path: Path) -> None:
+    path = _write(tmp_path / "t.csv", "note,note,user_id,,item_id,\na,b,u,,i,\nc,d,v,,j,\n")
+    assert read(path).interactions.select("user_id", "item_id").rows() == [("u", "i"), ("v", "j")]
+
+
+def test_a_column_that_the_reader_would_overwrite_is_told(tmp_path: Path) -> None:
+    _write(tmp_path / "d" / "d.inter", "user_id:token\titem_id:token\nu\ti\n")
+    _write(tmp_path / "d" / "d.item", "item_id:token\tline:token\ni\tsix\n")
+    with pytest.raises(DataError, match=r"d\.item has more than one column 'line'"):
+        read(tmp_path / "d")
+
+
 def test_a_table_in_many_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lines.batches, "__kwdefaults__", {"size": 100})
     rows = [f'u{n},"item\n{n}",{n}' if n % 7 == 0 else f"u{n},i{n},{n}" for n in range(99)]

@@ -7,6 +7,7 @@ stops the reading: it would move pairs between train and test.
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,18 +77,20 @@ def read_cells(
         quotes: whether a cell may stand in quotes.
 
     Raises:
-        DataError: there is no header, or no line behind it.
+        DataError: there is no header, or no line behind it, or two columns that are kept have the same name.
     """
     header: list[str] | None = None
+    kept: list[str] = []
     n_lines = 0
     for found in _whole_rows(batches(path, corrupt), quotes=quotes):
         batch = found
         if header is None:
             header, batch = _header(found, separator, path)
             require_columns(pl.DataFrame(schema=dict.fromkeys(header, pl.String)), required, path)
+            kept = [name for name in header if used is None or name in used]
+            _require_distinct(kept, path)
         if batch.data.strip():
             n_lines += batch.n_lines
-            kept = [name for name in header if used is None or name in used]
             yield _cells(batch, header, kept, separator, corrupt, quotes=quotes)
     if header is None:
         corrupt.require_some(path, 0, "It must be a table with a header.")
@@ -154,6 +157,15 @@ def _header(batch: Batch, separator: str, path: Path) -> tuple[list[str], Batch]
     cells = next(csv.reader([text.strip("\r")], delimiter=separator), [])
     names = [cell.strip().partition(":")[0] for cell in cells]  # atomic files name the type behind a colon
     return names, Batch(batch.first + 1, rest)
+
+
+def _require_distinct(names: list[str], path: Path) -> None:
+    taken = [name for name, number in Counter([*names, "line"]).items() if number > 1]
+    if taken:
+        raise DataError(
+            f"{path} has more than one column {taken[0]!r} (this program adds one named 'line' itself). "
+            "Rename or remove one."
+        )
 
 
 def _cells(
