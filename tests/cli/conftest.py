@@ -44,6 +44,18 @@ def data(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let figures be put together, and their files be empty pictures: for tests that are about something else."""
+    figure = pytest.importorskip("matplotlib.figure").Figure
+
+    def save(self: Any, file: Any, **_: Any) -> None:
+        empty = '<svg viewBox="0 0 1 1"></svg>'
+        file.write_text(empty) if isinstance(file, Path) else file.write(empty)
+
+    monkeypatch.setattr(figure, "savefig", save)
+
+
+@pytest.fixture
 def cli(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., Outcome]:

@@ -70,6 +70,7 @@ def made(stage: str) -> set[str]:
     )
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_grid_is_run_once_and_found_again(cli: Cli, write: Callable[..., Path]) -> None:
     study = write()
     first = cli("compare", study, "study.initialisations=['random','semantic']", "--json")
@@ -141,6 +142,7 @@ def test_what_it_leaves_behind(cli: Cli, write: Callable[..., Path]) -> None:
     assert same.filter(seed=0)["key"].n_unique() == 1  # one negative is the default: nothing is run twice
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_its_results_are_published_by_one_command(cli: Cli, write: Callable[..., Path]) -> None:
     assert cli("compare", write(), "study.seeds=[0]", "study.title=Small things").status == 0
     outcome = cli("results", "runs/small", "--into", "kept", "--page", "pages/results.md")
@@ -154,6 +156,7 @@ def test_its_results_are_published_by_one_command(cli: Cli, write: Callable[...,
     assert "holds no finished study" in missing.stderr
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_failing_cell_costs_itself_and_the_exit_status(cli: Cli, write: Callable[..., Path]) -> None:
     bad = '[[variants]]\nlabel = "broken"\nsampler = "file"\nset = ["sampler.path=nonsense.csv"]\n'
     Path("nonsense.csv").write_text("a,b\n1,2\n")
@@ -197,6 +200,7 @@ recommender = "judge"
     assert {job.kind[0] for job in plan.jobs.values()} >= {"judge", "recommender", "hard_negatives"}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_seed_varies_the_training_or_everything(cli: Cli, write: Callable[..., Path]) -> None:
     assert cli("compare", write(), "study.vary=all").status == 0
     assert len(made("prepare")) == len(made("recommender")) == 2
@@ -204,6 +208,7 @@ def test_a_seed_varies_the_training_or_everything(cli: Cli, write: Callable[...,
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_two_processes_give_the_same_results(cli: Cli, write: Callable[..., Path]) -> None:
     assert cli("compare", write()).status == 0
     options = ("resources.processes=2", "resources.memory_gib=4", "runtime.artifacts=others", "study.name=beside")
@@ -216,6 +221,7 @@ def test_two_processes_give_the_same_results(cli: Cli, write: Callable[..., Path
 SEARCH = '[search]\ntrials = 3\nset = ["training.epochs=1"]\nfixed = ["training.loss"]\n'
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_search_spends_the_same_on_every_variant_and_its_best_is_used(
     cli: Cli, write: Callable[..., Path]
 ) -> None:
@@ -240,6 +246,7 @@ def test_the_search_spends_the_same_on_every_variant_and_its_best_is_used(
     assert pl.read_parquet("runs/small/search/trials.parquet").equals(trials)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_poisoned_test_split_changes_nothing_in_the_search(
     cli: Cli, write: Callable[..., Path], data: Path
 ) -> None:
@@ -272,6 +279,7 @@ def test_a_poisoned_test_split_changes_nothing_in_the_search(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_a_cut_search_goes_on_as_if_undisturbed(cli: Cli, write: Callable[..., Path]) -> None:
     pytest.importorskip("optuna")
     options = ("runtime.artifacts=others", "study.name=whole", "search.trials=4")
@@ -337,6 +345,7 @@ def test_a_study_that_is_not_there_is_named_with_the_shipped_ones(cli: Cli) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_killed_in_the_middle_it_goes_on_to_the_same_results(cli: Cli, write: Callable[..., Path]) -> None:
     study = write()
     options = ["training.epochs=150", "training.patience=150", "training.checkpoint_every=5"]
