@@ -3,7 +3,7 @@
 Runs in RecBole's own environment.
 
 Usage: python read_export.py FOLDER [EPOCHS]   where FOLDER is what the export wrote: NAME.yaml, and a folder NAME.
-Prints one JSON object on stdout. Fails where the train rows that RecBole holds are not those of the file.
+Prints one JSON object on stdout. Fails where the rows of a split that RecBole holds are not those of its file.
 """
 
 from __future__ import annotations
@@ -38,10 +38,9 @@ SETTINGS = {
 
 
 def main(folder: Path, epochs: int) -> None:
-    """Compare what RecBole read with the files, train, evaluate."""
+    """Compare what RecBole read with the files, split by split; train; evaluate."""
     (settings,) = folder.glob("*.yaml")
     name = settings.stem
-    rows = _rows(folder / name / f"{name}.train.inter")
     with tempfile.TemporaryDirectory() as scratch:
         os.chdir(scratch)
         given = {**SETTINGS, "data_path": str(folder)}
@@ -49,14 +48,18 @@ def main(folder: Path, epochs: int) -> None:
         init_seed(0, True)
         init_logger(config)
         dataset = create_dataset(config)
-        train, _, test = data_preparation(config, dataset)
-        seen = [tuple(map(str, row)) for row in _read(train.dataset)]
-        assert sorted(seen) == sorted(rows), "RecBole's train rows are not those of the file"
+        train, valid, test = data_preparation(config, dataset)
+        counts = {}
+        for split, loader in (("train", train), ("valid", valid), ("test", test)):
+            seen = [tuple(map(str, row)) for row in _read(loader.dataset)]
+            rows = _rows(folder / name / f"{name}.{split}.inter")
+            assert sorted(seen) == sorted(rows), f"RecBole's {split} rows are not those of the file"
+            counts[split] = len(seen)
         model = BPR(config, train.dataset)
         trainer = Trainer(config, model)
         losses = [trainer._train_epoch(train, epoch, show_progress=False) for epoch in range(epochs)]
         metrics = trainer.evaluate(test, load_best_model=False, show_progress=False)
-    result = {"train_rows": len(seen), "losses": losses, "metrics": {k: float(v) for k, v in metrics.items()}}
+    result = {"rows": counts, "losses": losses, "metrics": {k: float(v) for k, v in metrics.items()}}
     sys.stdout.write(json.dumps(result) + "\n")
 
 
