@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from hnlmrec.errors import UnknownChoiceError
+from hnlmrec.studies.cells import Cell
 from hnlmrec.studies.files import load_study, shipped_studies
 from hnlmrec.studies.spaces import search_space
 
 
+@cache
+def cells_of(name: str) -> tuple[Cell, ...]:
+    return tuple(load_study(name, ["study.seeds=[0]"]).grid.cells())
+
+
 @pytest.mark.parametrize("name", shipped_studies())
 def test_its_cells_can_be_built(name: str) -> None:
-    grid = load_study(name, ["study.seeds=[0]"]).grid
-    cells = grid.cells()
+    cells = cells_of(name)
     assert len({cell.place for cell in cells}) == len(cells)
     assert shipped_studies()[name].read_text(encoding="utf-8").startswith("# ")
 
 
 def test_in_the_overall_study_only_the_judged_variants_have_recognised_positives() -> None:
-    cells = load_study("overall", ["study.seeds=[0]"]).grid.cells()
+    cells = cells_of("overall")
     trained = [cell for cell in cells if cell.place.initialisation != "none"]
     judged = {cell.place.variant for cell in trained if cell.config.training.recognised_share}
     assert judged == {"dns, recognised", "hnlmrec", "noise"}
@@ -66,7 +72,7 @@ def test_a_data_set_is_placed_by_its_label() -> None:
 
 
 def test_a_data_set_may_have_a_base_of_its_own() -> None:
-    cells = load_study("overall", ["study.seeds=[0]"]).grid.cells()
+    cells = cells_of("overall")
     sizes = {cell.place.dataset: cell.config.model.embedding_size for cell in cells}
     assert sizes == {"toys": 128, "ml1m": 64, "yelp": 128}
     layers = {cell.place.dataset: cell.config.finetuning.encoder.n_layers for cell in cells}

@@ -53,15 +53,19 @@ else:
     EnhancementSection = _choice(ENHANCEMENTS)
 
 
-def _section(kind: Any, name: str) -> Any:
-    return TypeAdapter(kind).validate_python({"name": name})
+_MODEL: TypeAdapter[Any] = TypeAdapter(ModelSection)  # made once: slow beside what they are used for
+_SAMPLER: TypeAdapter[Any] = TypeAdapter(SamplerSection)
+
+
+def _section(kind: TypeAdapter[Any], name: str) -> Any:
+    return kind.validate_python({"name": name})
 
 
 class PretrainSection(Config):
     """Section [pretrain]: the CF model whose vectors are the collaborative signals."""
 
-    model: ModelSection = Field(default_factory=lambda: _section(ModelSection, "lightgcn"))
-    sampler: SamplerSection = Field(default_factory=lambda: _section(SamplerSection, "dns"))
+    model: ModelSection = Field(default_factory=lambda: _section(_MODEL, "lightgcn"))
+    sampler: SamplerSection = Field(default_factory=lambda: _section(_SAMPLER, "dns"))
     training: TrainingConfig = TrainingConfig()
 
 
@@ -126,12 +130,12 @@ class RunConfig(Config):
     judge_encoder: EncoderConfig | None = None
     """A language model (`causal_lm`) or other encoder whose vectors of the items' texts the judge tunes on
     behaviour, beside those of `encoder`; null for none."""
-    model: ModelSection = Field(default_factory=lambda: _section(ModelSection, DEFAULT_NAMES["model"]))
+    model: ModelSection = Field(default_factory=lambda: _section(_MODEL, DEFAULT_NAMES["model"]))
     """The CF model, by `name`; LightGCN where none is given."""
     enhancement: EnhancementSection | None = None
     """An LLM-enhanced baseline around the model, by `name`; null trains the model as it is."""
     preferences: PreferencesConfig = PreferencesConfig()
-    sampler: SamplerSection = Field(default_factory=lambda: _section(SamplerSection, DEFAULT_NAMES["sampler"]))
+    sampler: SamplerSection = Field(default_factory=lambda: _section(_SAMPLER, DEFAULT_NAMES["sampler"]))
     """The negative sampler, by `name`; semantic where none is given."""
     alignment: AlignmentConfig = AlignmentConfig()
     training: TrainingConfig = TrainingConfig()
