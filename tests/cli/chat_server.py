@@ -8,7 +8,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, TypeVar
+
+Server = TypeVar("Server", bound=ThreadingHTTPServer)
 
 
 class ChatServer(ThreadingHTTPServer):
@@ -25,6 +27,22 @@ class ChatServer(ThreadingHTTPServer):
         self.lock = threading.Lock()
         self.prompts: list[str] = []
 
+    def before_answer(self, number: int, port: int) -> bool:
+        """Say whether the n-th request, which came from that port, is to be answered."""
+        return True
+
+    def reply(self, prompt: str, schema: dict[str, Any]) -> dict[str, str]:
+        """Return the words of an answer."""
+        words = {
+            "summarization": "Likes crime and quiet dramas.",
+            "reasoning": "The facts say so.",
+            "name": "Fargo",
+        }
+        return {
+            name: value["enum"][-1 if name == "disliked" else 0] if "enum" in value else words[name]
+            for name, value in schema["properties"].items()
+        }
+
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}/v1"
@@ -35,7 +53,13 @@ class ChatServer(ThreadingHTTPServer):
 
 @contextmanager
 def chat_server(**options: Any) -> Iterator[ChatServer]:
-    server = ChatServer(**options)
+    with serving(ChatServer(**options)) as server:
+        yield server
+
+
+@contextmanager
+def serving(server: Server) -> Iterator[Server]:
+    """Let a server answer, in a thread of its own, until the end of the block."""
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
@@ -51,13 +75,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        prompt = json.dumps(body["messages"])
         with self.server.lock:
-            self.server.prompts.append(json.dumps(body["messages"]))
+            self.server.prompts.append(prompt)
             number = len(self.server.prompts)
+        if not self.server.before_answer(number, self.client_address[1]):
+            return
         time.sleep(self.server.seconds)
         schema = body["response_format"]["json_schema"]["schema"]
         nonsense = "{" + str(self.headers["Authorization"])
-        text = nonsense if number in self.server.broken else json.dumps(_reply(schema))
+        text = nonsense if number in self.server.broken else json.dumps(self.server.reply(prompt, schema))
         choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
         usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
         data = json.dumps({"choices": [choice], "usage": usage}).encode()
@@ -69,11 +96,3 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *args: Any) -> None:
         pass
-
-
-def _reply(schema: dict[str, Any]) -> dict[str, str]:
-    words = {"summarization": "Likes crime and quiet dramas.", "reasoning": "The facts say so.", "name": "Fargo"}
-    return {
-        name: value["enum"][-1 if name == "disliked" else 0] if "enum" in value else words[name]
-        for name, value in schema["properties"].items()
-    }

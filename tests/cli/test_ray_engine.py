@@ -6,16 +6,13 @@ import hashlib
 import json
 import os
 import signal
-import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.cli.chat_server import ChatServer, serving
 from tests.cli.conftest import Outcome
 
 psutil = pytest.importorskip("psutil")
@@ -44,75 +41,29 @@ CALLS = 24 + 30 + 30  # items, users, a negative for each user
 RAY = ("runtime.engine=ray", "runtime.ray_workers=2", "runtime.artifacts=elsewhere", "runtime.runs=ray_runs")
 
 
-class Server(ThreadingHTTPServer):
+class DeadlyServer(ChatServer):
     """Answers each prompt with words of its own; kills the process that sends the n-th request."""
 
-    daemon_threads = True
-
-    def __init__(self, kill_at: int | None) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, kill_at: int | None = None) -> None:
+        super().__init__(seconds=0.1)
         self.kill_at, self.killed = kill_at, 0
-        self.lock = threading.Lock()
-        self.prompts: list[str] = []
-        self.askers: set[int] = set()
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        pass
-
-    def asker(self, port: int) -> int:
-        """Return the process at the other end of a connection."""
+    def before_answer(self, number: int, port: int) -> bool:
+        if number != self.kill_at:
+            return True
         ends = psutil.net_connections(kind="tcp")
-        return next(end.pid for end in ends if end.laddr and end.laddr.port == port and end.pid != os.getpid())
+        self.killed = next(
+            end.pid for end in ends if end.laddr and end.laddr.port == port and end.pid != os.getpid()
+        )
+        os.kill(self.killed, signal.SIGKILL)
+        return False
 
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Server
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        prompt = json.dumps(body["messages"])
-        with self.server.lock:
-            self.server.prompts.append(prompt)
-            kills = len(self.server.prompts) == self.server.kill_at
-        if kills:
-            self.server.killed = self.server.asker(self.client_address[1])
-            os.kill(self.server.killed, signal.SIGKILL)
-            return
-        time.sleep(0.1)
+    def reply(self, prompt: str, schema: dict[str, Any]) -> dict[str, str]:
         code = hashlib.sha256(prompt.encode()).hexdigest()
-        properties = body["response_format"]["json_schema"]["schema"]["properties"]
-        words = {
+        return {
             name: rule["enum"][int(code[:6], 16) % len(rule["enum"])] if "enum" in rule else f"About {code[:12]}."
-            for name, rule in properties.items()
+            for name, rule in schema["properties"].items()
         }
-        choice = {
-            "index": 0,
-            "finish_reason": "stop",
-            "message": {"role": "assistant", "content": json.dumps(words)},
-        }
-        data = json.dumps({"choices": [choice], "usage": {"prompt_tokens": 10, "completion_tokens": 5}}).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *args: Any) -> None:
-        pass
-
-
-@contextmanager
-def serving(kill_at: int | None = None) -> Iterator[Server]:
-    server = Server(kill_at)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def paths(outcome: Outcome) -> dict[str, Path]:
@@ -129,11 +80,11 @@ def test_with_a_worker_killed_the_tables_are_those_of_one_process(
 ) -> None:
     config = tmp_path / "texts.toml"
     command = ("run", config, "--until", "encode", "--json")
-    with serving() as server:
-        config.write_text(CONFIG.format(source=data, url=f"http://127.0.0.1:{server.server_address[1]}/v1"))
+    with serving(DeadlyServer()) as server:
+        config.write_text(CONFIG.format(source=data, url=server.url))
         local = paths(cli(*command))
-    with serving(kill_at=15) as server:
-        config.write_text(CONFIG.format(source=data, url=f"http://127.0.0.1:{server.server_address[1]}/v1"))
+    with serving(DeadlyServer(kill_at=15)) as server:
+        config.write_text(CONFIG.format(source=data, url=server.url))
         outcome = cli(*command, *RAY)
         there = paths(outcome)
         asked = Counter(server.prompts)
