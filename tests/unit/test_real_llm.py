@@ -38,6 +38,7 @@ def model() -> Iterator[EmbeddedChatClient]:
     client.close()
 
 
+@pytest.mark.slow
 def test_profiles_and_negatives_are_written_parsed_and_encoded(model: EmbeddedChatClient, tmp_path: Path) -> None:
     pytest.importorskip("sentence_transformers")
     catalogue = TextCatalogue.load(prepared(tmp_path / "data"))
