@@ -16,6 +16,7 @@ TARGETS, SEEDS = texts.TARGETS | files.TARGETS, texts.SEEDS | files.SEEDS
 HEAD = b'+++\nreply = "profile"\nmax_characters = {summarization = 9, reasoning = 9}\n+++\n=== user ===\n'
 FOUND: dict[str, list[bytes]] = {
     "prompt_file": [HEAD + b"{{ -title }}", HEAD + b"{{ 1 // 0 }}", HEAD + b"{{ title.nothing() }}"],
+    "packed": [b"NJN\0\0\r\0\0"],
     "folder": [b"user_id,item_id,rating,item_id\nu,i,3,j,k\n"],
 }
 """Inputs that once broke a target."""

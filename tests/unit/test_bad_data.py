@@ -43,6 +43,10 @@ CASES: dict[str, tuple[Mapping[str, str | bytes], str]] = {
         {"interactions.csv": "user_id,item_id,rating\nu,i,good\n,j,3\n"},
         r"csv: none of its 2 lines can be used\. no user_id: 1 \(line 3\); rating is not a number: 1 \(line 2\)",
     ),
+    "lines_of_old_macs": (
+        {"interactions.csv": "user_id,item_id\ru,i\ru,j"},
+        r"csv: its first line cannot be read as a header: .*must end in a line feed",
+    ),
     "column_twice": (
         {"interactions.csv": "user_id,item_id,item_id\nu,i,j,k\n"},
         r"csv has more than one column 'item_id'.*Rename or remove one",

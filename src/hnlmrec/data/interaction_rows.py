@@ -154,7 +154,12 @@ def _header(batch: Batch, separator: str, path: Path) -> tuple[list[str], Batch]
         raise DataError(f"{path} is not UTF-8 text (its header is not). Convert it.") from None
     if not text.strip() and not rest.strip():
         raise DataError(f"{path} is empty.")
-    cells = next(csv.reader([text.strip("\r")], delimiter=separator), [])
+    try:
+        cells = next(csv.reader([text.strip("\r")], delimiter=separator), [])
+    except csv.Error as error:  # a carriage return alone, or a cell without an end
+        raise DataError(
+            f"{path}: its first line cannot be read as a header: {error}. Lines must end in a line feed (\\n)."
+        ) from None
     names = [cell.strip().partition(":")[0] for cell in cells]  # atomic files name the type behind a colon
     return names, Batch(batch.first + 1, rest)
 
