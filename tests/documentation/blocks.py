@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-RUN, NOT_RUN = "run", "not run: "
+RUN, AFTER, NOT_RUN = "run", "run after: ", "not run: "
 _BLOCK = re.compile(r"(?m)^(?:<!-- ([^\n]*) -->\n)?```([a-z]*)\n(.*?)^```$", re.DOTALL)
 
 
@@ -20,7 +20,8 @@ class Block:
         page: file name of its page.
         number: its place on the page, from 1.
         language: what stands after the fence, "" for nothing.
-        mark: `run` (as it is, in an empty folder), `not run: REASON` (checked without running it), or "".
+        mark: `run` (as it is, in an empty folder), `run after: SETUP` (slow; in a folder that setups.py has
+            prepared), `not run: REASON` (checked without running it), or "".
         code: its text.
     """
 

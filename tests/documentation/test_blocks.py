@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import ast
 import builtins
+import contextlib
 import inspect
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.documentation.blocks import NOT_RUN, RUN, Block, blocks, read_blocks
+from tests.documentation.blocks import AFTER, NOT_RUN, RUN, Block, blocks, read_blocks
 from tests.documentation.commands import check_command, command_lines
+from tests.documentation.setups import SETUPS, SMALLER, smaller
 
 from hnlmrec.errors import ConfigError, UnknownChoiceError
 from hnlmrec.pipeline.shipped import build_run_config, shipped_configs
@@ -23,6 +28,7 @@ from hnlmrec.studies.files import load_study
 
 CODE = blocks("python", "bash")
 AS_IT_IS = [block for block in CODE if block.mark == RUN]
+PREPARED = [block for block in CODE if block.mark.startswith(AFTER)]
 
 
 def named(found: list[Block]) -> list[Any]:
@@ -31,13 +37,15 @@ def named(found: list[Block]) -> list[Any]:
 
 def test_there_are_blocks() -> None:
     assert len(AS_IT_IS) > 5
+    assert {block.mark.removeprefix(AFTER) for block in PREPARED} <= SETUPS.keys()
+    assert SMALLER.keys() <= {block.name for block in PREPARED}
 
 
 @pytest.mark.parametrize("block", named(blocks("python", "bash", "toml", "json", "text", "bibtex", "")))
 def test_every_block_says_how_it_is_tested(block: Block) -> None:
     if block.language in ("python", "bash"):
         reason = block.mark.removeprefix(NOT_RUN)
-        assert block.mark == RUN or reason not in ("", block.mark)
+        assert block.mark == RUN or block in PREPARED or reason not in ("", block.mark)
     else:
         assert block.language in ("toml", "json", "text", "bibtex"), "a block says its language"
 
@@ -46,6 +54,29 @@ def test_every_block_says_how_it_is_tested(block: Block) -> None:
 def test_blocks_run_in_an_empty_folder(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     run(block.language, block.code)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return the folder that a set-up has prepared."""
+
+    @cache
+    def prepare(name: str) -> Path:
+        folder = tmp_path_factory.mktemp(name)
+        with contextlib.chdir(folder):
+            SETUPS[name]()
+        return folder
+
+    return prepare
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", named(PREPARED))
+def test_blocks_run_after_their_set_up(block: Block, prepared: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = tmp_path / "work"
+    shutil.copytree(prepared(block.mark.removeprefix(AFTER)), folder, symlinks=True)
+    with contextlib.chdir(folder):
+        run(block.language, smaller(block.name, block.code))
 
 
 def run(language: str, code: str) -> None:
