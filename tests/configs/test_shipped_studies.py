@@ -77,3 +77,15 @@ def test_a_data_set_may_have_a_base_of_its_own() -> None:
     assert sizes == {"toys": 128, "ml1m": 64, "yelp": 128}
     layers = {cell.place.dataset: cell.config.finetuning.encoder.n_layers for cell in cells}
     assert layers == {"toys": 2, "ml1m": 6, "yelp": 2}
+
+
+def test_the_noise_ablation_differs_in_the_vectors_alone() -> None:
+    for study in ("toys-hnlmrec", "ml1m-hnlmrec"):
+        cells = load_study(study, ["study.seeds=[0]", 'select.initialisations=["semantic"]']).grid.cells()
+        found = {cell.place.variant: cell.config for cell in cells}
+        ours, noise = found["hnlmrec"], found["hnlmrec (noise)"]
+        own = noise.sampler.model_dump()
+        assert {name: own[name] for name in ours.sampler.model_dump()} | {
+            "name": "hnlmrec"
+        } == ours.sampler.model_dump()
+        assert noise.model_copy(update={"sampler": ours.sampler}) == ours

@@ -12,6 +12,8 @@ from hnlmrec.evaluation.metrics import METRICS
 from hnlmrec.models import MODELS
 from hnlmrec.models.recommenders import RECOMMENDERS
 from hnlmrec.negative_sampling import SAMPLERS
+from hnlmrec.negative_sampling.noise import NoiseSampler
+from hnlmrec.negative_sampling.shuffled import ShuffledSampler
 from hnlmrec.pipeline.build import experiments
 from hnlmrec.pipeline.config import DEFAULT_NAMES, RunConfig
 from hnlmrec.pipeline.shipped import build_run_config
@@ -290,11 +292,13 @@ def _model_section(base: Mapping[str, Any], entry: ModelEntry) -> Values:
 
 
 def _sampler_section(base: Mapping[str, Any], variant: VariantSection) -> Values:
-    """Return the base's section where it is of the same sampler."""
+    """Return the base's section where it is of the same sampler, or of the one that an ablation is of."""
     name = _set_value(variant.set, "sampler.name") or variant.sampler or variant.label
-    lookup(SAMPLERS, name, f"sampler of the variant {variant.label!r}")
-    is_same = name == base.get("name", DEFAULT_NAMES["sampler"])
-    return {**(base if is_same else {}), "name": name}
+    known = lookup(SAMPLERS, name, f"sampler of the variant {variant.label!r}").Config.model_fields
+    of_base = base.get("name", DEFAULT_NAMES["sampler"])
+    ablates = issubclass(SAMPLERS[name], (NoiseSampler, ShuffledSampler)) and of_base in ("semantic", "hnlmrec")
+    kept = {field: value for field, value in base.items() if name == of_base or (ablates and field in known)}
+    return {**kept, "name": name}
 
 
 def _set_value(settings: Iterable[str], key: str) -> str:

@@ -66,7 +66,8 @@ class VariantSection(Config):
 
     label: Label
     sampler: str = ""
-    """Name of the sampler; empty where the label is one. The base's settings of another sampler are dropped."""
+    """Name of the sampler; empty where the label is one. The base's settings of another sampler are dropped; the
+    ablations `noise` and `shuffled` take over those of `hnlmrec` and `semantic`."""
     recommender: str = ""
     """Name of a recommender, or "judge" (the judge of false negatives alone); it has no initialisation."""
     set: tuple[Setting, ...] = ()
