@@ -9,7 +9,7 @@ import json
 
 import pytest
 from fuzz import files, texts
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 TARGETS, SEEDS = texts.TARGETS | files.TARGETS, texts.SEEDS | files.SEEDS
@@ -66,6 +66,7 @@ def test_any_json(reply: object, answer: object) -> None:
     data=st.binary(max_size=200)
     | st.text(st.sampled_from("ui,0123456789\n\"'{}:[]=.\0 \té"), max_size=80).map(str.encode)
 )
+@example(data=b"\xef\xbb\xbf")
 def test_any_files(data: bytes) -> None:
     for target in ("config", "folder", "lightgcn", "packed"):
         TARGETS[target](data)

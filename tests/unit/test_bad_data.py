@@ -70,6 +70,9 @@ CASES: dict[str, tuple[Mapping[str, str | bytes], str]] = {
     "lightgcn_word": ({"train.txt": "0 1 2\n1 a\n"}, r"train\.txt, line 2: '1 a' is not of the form"),
     "lightgcn_no_item": ({"train.txt": "0\n1\n"}, "no line holds an item"),
     "lightgcn_empty": ({"train.txt": "0 1\n", "test.txt": ""}, r"test\.txt is empty"),
+    "lightgcn_mark_alone": ({"train.txt": "\ufeff"}, r"train\.txt is empty"),
+    "csv_mark_alone": ({"interactions.csv": "\ufeff"}, r"interactions\.csv"),
+    "jsonl_mark_alone": ({"interactions.csv": "user_id,item_id\nu,i\n", "items.jsonl": "\ufeff"}, r"items\.jsonl"),
     "two_atomic": ({"a.inter": "user_id\titem_id\n1\t2\n", "b.inter": "x\n1\n"}, "must hold one .inter file"),
     "atomic_item_id": (
         {"a.inter": "user_id:token\titem_id:token\n1\t2\n", "a.item": "id:token\ttitle:token\n2\tx\n"},
