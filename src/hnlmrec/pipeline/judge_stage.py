@@ -47,6 +47,7 @@ class JudgeStage(Stage[JudgeStageConfig]):
     """
 
     name = "judge"
+    version = 2
 
     def __init__(self, config: JudgeStageConfig) -> None:
         self.config = config
