@@ -118,6 +118,14 @@ def study(tmp_path: Path) -> Path:
     return folder
 
 
+def test_pictures_of_an_earlier_selection_go(study: Path) -> None:
+    old = study / "pictures/known-lightgcn-random-epoch.svg"
+    old.write_text("<svg/>")
+    write_study(study, OUTLINE)
+    assert not old.exists()
+    assert list(old.parent.glob("*.svg"))
+
+
 def test_what_is_published_is_small_and_tells_of_no_folder(study: Path, tmp_path: Path) -> None:
     target = publish_study(study, tmp_path / "results", tmp_path / "docs/results")
     assert target == tmp_path / "results/known"

@@ -50,6 +50,8 @@ def write_study(
     views = {part: [*_views(part, found, outline, groups, reach)] for part, found in parts}
     _write_tables(folder, outline, parts, views)
     pictures = folder / "pictures"
+    for old in pictures.glob("*.*"):  # of cells that are no longer selected
+        old.unlink()
     sections = [
         {
             "title": part.title,
