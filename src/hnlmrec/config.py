@@ -145,7 +145,7 @@ def build(kind: type[C], values: Mapping[str, Any], *, where: str = "the configu
     """
     try:
         # By way of JSON: its strict mode takes a list for a tuple and a string for a date, as TOML has them.
-        return kind.model_validate_json(json.dumps(_with_nulls(values), default=str))
+        return kind.model_validate_json(json.dumps(_replaced(values, _NULL, None), default=str))
     except pydantic.ValidationError as error:
         lines = [_describe(kind, problem) for problem in error.errors(include_url=False)]
         raise ConfigError(f"{where} is not valid:\n" + "\n".join(f"  - {line}" for line in lines)) from None
@@ -153,39 +153,29 @@ def build(kind: type[C], values: Mapping[str, Any], *, where: str = "the configu
 
 def to_toml(config: Config) -> str:
     """Write a config as TOML that `read_toml` and `build` turn into the same config."""
-    return tomli_w.dumps(_toml_values(config))
+    return tomli_w.dumps(_replaced(_without_default_nulls(config), None, _NULL))
 
 
-def _with_nulls(value: Any) -> Any:
+def _replaced(value: Any, old: str | None, new: str | None) -> Any:
+    """Return nested values with one of them replaced by another, at any depth."""
     if isinstance(value, Mapping):
-        return {key: _with_nulls(inner) for key, inner in value.items()}
+        return {key: _replaced(inner, old, new) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_with_nulls(inner) for inner in value]
-    return None if value == _NULL else value
+        return [_replaced(inner, old, new) for inner in value]
+    return new if value == old else value
 
 
-def _toml_values(config: Config) -> dict[str, Any]:
-    """Return values that TOML can hold: a null is left out where it is the default, else written as text."""
+def _without_default_nulls(config: Config) -> dict[str, Any]:
     values = config.model_dump(mode="json")
     for name, field in type(config).model_fields.items():
         nested = getattr(config, name)
         if nested is None and field.get_default(call_default_factory=True) is None:
             del values[name]
         elif isinstance(nested, Config):
-            values[name] = _toml_values(nested)
+            values[name] = _without_default_nulls(nested)
         elif isinstance(nested, tuple) and any(isinstance(item, Config) for item in nested):
-            values[name] = [_toml_values(item) for item in nested]
-        else:
-            values[name] = _as_text(values[name])
+            values[name] = [_without_default_nulls(item) for item in nested]
     return values
-
-
-def _as_text(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _as_text(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_as_text(inner) for inner in value]
-    return _NULL if value is None else value
 
 
 def _override_value(text: str) -> Any:

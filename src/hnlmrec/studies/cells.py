@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from hnlmrec.config import Config
 from hnlmrec.errors import ConfigError, lookup
 from hnlmrec.evaluation.metrics import METRICS
 from hnlmrec.models import MODELS
@@ -287,18 +288,22 @@ def _model_name(base: Mapping[str, Any]) -> str:
 def _model_section(base: Mapping[str, Any], entry: ModelEntry) -> Values:
     """Return the base's section, without what another model does not have."""
     name = _set_value(entry.set, "model.name") or entry.name or entry.label
-    known = lookup(MODELS, name, "model").Config.model_fields
-    return {field: value for field, value in base.items() if field in known} | {"name": name}
+    return _kept(base, lookup(MODELS, name, "model").Config, name)
 
 
 def _sampler_section(base: Mapping[str, Any], variant: VariantSection) -> Values:
     """Return the base's section where it is of the same sampler, or of the one that an ablation is of."""
     name = _set_value(variant.set, "sampler.name") or variant.sampler or variant.label
-    known = lookup(SAMPLERS, name, f"sampler of the variant {variant.label!r}").Config.model_fields
+    kind = lookup(SAMPLERS, name, f"sampler of the variant {variant.label!r}")
     of_base = base.get("name", DEFAULT_NAMES["sampler"])
-    ablates = issubclass(SAMPLERS[name], (NoiseSampler, ShuffledSampler)) and of_base in ("semantic", "hnlmrec")
-    kept = {field: value for field, value in base.items() if name == of_base or (ablates and field in known)}
-    return {**kept, "name": name}
+    if issubclass(kind, (NoiseSampler, ShuffledSampler)) and of_base in ("semantic", "hnlmrec"):
+        return _kept(base, kind.Config, name)
+    return {**(base if name == of_base else {}), "name": name}
+
+
+def _kept(base: Mapping[str, Any], kind: type[Config], name: str) -> Values:
+    """Return a section under another name, without the fields that are unknown there."""
+    return {field: value for field, value in base.items() if field in kind.model_fields} | {"name": name}
 
 
 def _set_value(settings: Iterable[str], key: str) -> str:
