@@ -218,12 +218,8 @@ def _atomic_files(path: Path) -> list[Path]:
 
 
 def _read_lightgcn_file(path: Path) -> pl.DataFrame:
-    lines = pl.DataFrame({"line": read_text(path).splitlines()}, schema={"line": pl.String}).with_row_index(
-        "number", 1
-    )
+    lines = pl.DataFrame({"line": read_text(path).splitlines()}).with_row_index("number", 1)
     lines = lines.with_columns(pl.col("line").str.strip_chars()).filter(pl.col("line") != "")
-    if not len(lines):
-        raise DataError(f"{path} is empty.")
     wrong = lines.filter(~pl.col("line").str.contains(r"^\d+([ \t]+\d+)*$"))
     if len(wrong):
         number, line = wrong.row(0)

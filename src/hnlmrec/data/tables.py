@@ -71,13 +71,16 @@ def _unpacked(content: bytes, path: Path) -> bytes:
 
 
 def read_text(path: Path) -> str:
-    """Return a UTF-8 file's text; errors as `read_bytes`."""
+    """Return a UTF-8 file's text, without a byte order mark; errors as `read_bytes`."""
     try:
-        return read_bytes(path).decode("utf-8-sig")
+        text = read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path} is not UTF-8 text (byte {error.start:,}). Convert it; a packed file must end in .gz."
         ) from None
+    if not text.strip():  # a mark alone
+        raise DataError(f"{path} is empty.")
+    return text
 
 
 def require_columns(frame: pl.DataFrame, columns: Iterable[str], path: Path) -> None:
