@@ -56,7 +56,7 @@ class World:
             completion=CONFIG,
             streams=RandomStreams(0),
             out=self.out,
-            **(inputs or {}),
+            **{"concurrency": 1, **(inputs or {})},  # tests read the requests in their order
         )
 
     @property
