@@ -128,3 +128,21 @@ def test_missing_and_broken_files_are_named(tmp_path):
 def test_no_torch_is_loaded():
     code = "import sys, hnlmrec.reporting.audit; assert not {'torch', 'matplotlib'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_an_interrupted_stage_spent_is_told_over_all_its_calls(tmp_path):
+    counts = {
+        "requests": 3,
+        "prompt_tokens": 10,
+        "completion_tokens": 5,
+        "succeeded": 3,
+        "failed": 0,
+        "resumed": 4,
+    }
+    whole = {"requests": 8, "prompt_tokens": 30, "completion_tokens": 15, "succeeded": 7, "failed": 1}
+    inputs = report_inputs(tmp_path)
+    stage = {**inputs.stages[0], "seconds": 2.0, "counts": counts | {"all_calls": whole}}
+    inputs = replace(inputs, stages=[stage])
+    html = write_report(inputs, tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "The LLM was asked 8 times (45 tokens, 2 s in the last call)" in html
+    assert "1 of 8 rows failed." in html

@@ -63,17 +63,24 @@ def summarise(
 
 
 def llm_stages(inputs: ReportInputs) -> list[dict[str, Any]]:
-    """Return a row for each stage that used the LLM: its name, seconds, whether it was reused, and its counts."""
-    return [
-        {
-            "stage": stage.get("label", stage["stage"]),
-            "seconds": stage["seconds"],
-            "reused": stage["reused"],
-            "counts": {name: stage["counts"].get(name, 0) for name in LLM_COUNTS},
-        }
-        for stage in inputs.stages
-        if "requests" in stage["counts"]
-    ]
+    """Return a row for each stage that used the LLM: its name, seconds, whether it was reused, and its counts.
+
+    What was spent is told over all calls of a stage that was interrupted; its seconds are those of the last call.
+    """
+    rows = []
+    for stage in inputs.stages:
+        if "requests" not in stage["counts"]:
+            continue
+        counts = stage["counts"] | stage["counts"].get("all_calls", {})
+        rows.append(
+            {
+                "stage": stage.get("label", stage["stage"]),
+                "seconds": stage["seconds"],
+                "reused": stage["reused"],
+                "counts": {name: counts.get(name, 0) for name in LLM_COUNTS},
+            }
+        )
+    return rows
 
 
 def _data(inputs: ReportInputs, statistics: Mapping[str, Any]) -> str:
@@ -93,8 +100,9 @@ def _llm(inputs: ReportInputs) -> list[str]:
     total = {name: sum(stage["counts"][name] for stage in stages) for name in LLM_COUNTS}
     seconds = sum(stage["seconds"] for stage in stages)
     tokens = total["prompt_tokens"] + total["completion_tokens"]
+    last = " in the last call" if total["resumed"] else ""
     return [
-        f"The LLM was asked {total['requests']:,} times ({tokens:,} tokens, {seconds:,.0f} s); "
+        f"The LLM was asked {total['requests']:,} times ({tokens:,} tokens, {seconds:,.0f} s{last}); "
         f"{total['cache_hits']:,} replies came from the cache; "
         f"{total['failed']:,} of {total['failed'] + total['succeeded']:,} rows failed."
     ]
