@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from torch import Tensor
 
 from hnlmrec.data.embeddings import EmbeddingTable
 from hnlmrec.data.interactions import InteractionDataset, Interactions, Vocabulary
@@ -25,7 +26,7 @@ from hnlmrec.judging.calibration import (
 from hnlmrec.models.base import Batch, Embeddings
 from hnlmrec.negative_sampling import SAMPLERS, SamplerResources
 from hnlmrec.negative_sampling.candidates import CandidateConfig
-from hnlmrec.negative_sampling.risk import RiskLookup
+from hnlmrec.negative_sampling.risk import Guard
 from hnlmrec.rng import RandomStreams
 from hnlmrec.training import TrainingConfig
 from hnlmrec.training.recognised import RecognisedPositives
@@ -199,13 +200,45 @@ def test_judgements_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
         JudgementTable.load(tmp_path, data)
 
 
-def test_the_risk_of_an_unlisted_pair_is_zero() -> None:
-    risk = RiskLookup(some_judgements(), N_ITEMS)
-    items = torch.tensor([[[4, 5], [7, 9]], [[9, 4], [59, 0]]])
-    expected = torch.tensor([[[0.9, 0.2], [0, 0]], [[0.5, 0], [0, 0]]])
-    torch.testing.assert_close(risk.at(torch.tensor([0, 1]), items), expected)
+def lowered_by(penalty: float, scores: Tensor, judged: JudgementTable) -> Tensor:
+    candidates = torch.tensor([[[4, 5, 7]], [[9, 4, 59]]])
+    return Guard(judged, N_USERS, N_ITEMS, penalty).lower(torch.tensor([0, 1]), candidates, scores)
+
+
+def test_a_guard_takes_spreads_of_the_scores_for_each_doubling_of_the_risk() -> None:
+    scores = torch.tensor([[[1.0, 2.0, 6.0]], [[0.0, 0.0, 3.0]]])
+    lost = scores - lowered_by(0.5, scores, some_judgements())
+    spread = scores.flatten(1).numpy().std(axis=1)
+    median = np.median(some_judgements().probabilities)
+    expected = [np.log2(1 + 0.9 / median), np.log2(1 + 0.2 / median), 0.0], [np.log2(1 + 0.5 / median), 0.0, 0.0]
+    np.testing.assert_allclose(lost.squeeze(1), 0.5 * spread[:, None] * np.array(expected), rtol=1e-5)
+
+
+def test_a_guard_neither_wears_off_nor_asks_for_other_penalties_in_sparser_data() -> None:
+    scores = torch.tensor([[[1.0, 2.0, 6.0]], [[0.0, 0.0, 3.0]]])
+    judged = some_judgements()
+    lowered = lowered_by(0.5, scores, judged)
+    torch.testing.assert_close(lowered_by(0.5, 10 * scores, judged), 10 * lowered)  # scores grow in training
+    sparser = replace(judged, probabilities=judged.probabilities / 100)
+    torch.testing.assert_close(lowered_by(0.5, scores, sparser), lowered)
+
+
+def test_a_guard_finds_the_same_losses_on_a_cpu_and_by_tensor_operations_alone() -> None:
+    rng = np.random.default_rng(3)
+    keys = np.sort(rng.permutation(N_USERS * N_ITEMS)[:500])
+    chances = rng.random(500).astype(np.float32)
+    guard = Guard(JudgementTable(keys // N_ITEMS, keys % N_ITEMS, chances, chances), N_USERS, N_ITEMS, 1.0)
+    users = torch.arange(N_USERS)
+    wanted = users[:, None] * N_ITEMS + torch.arange(N_ITEMS)
+    torch.testing.assert_close(guard._in_each_list(users, wanted), guard.at_any_device(wanted))
+
+
+def test_a_guard_without_risk_changes_nothing() -> None:
+    scores = torch.tensor([[[1.0, 2.0, 6.0]], [[0.0, 0.0, 3.0]]])
     nothing = JudgementTable(*(np.zeros(0, dtype=t) for t in (np.int64, np.int64, np.float32, np.float32)))
-    assert not RiskLookup(nothing, N_ITEMS).at(torch.tensor([0]), torch.tensor([[1]])).any()
+    harmless = replace(some_judgements(), probabilities=np.zeros(len(some_judgements()), dtype=np.float32))
+    for judged in (nothing, harmless):
+        torch.testing.assert_close(lowered_by(0.5, scores, judged), scores)
 
 
 guarded = [name for name, sampler in SAMPLERS.items() if issubclass(sampler.Config, CandidateConfig)]

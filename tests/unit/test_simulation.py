@@ -214,7 +214,6 @@ def test_the_judge_ranks_false_negatives_above_others_and_the_oracle_knows_them(
     judgements = judge_world(world, RandomStreams(0), MethodsConfig().judge)
     table = judgements.estimated.best(3)
     assert world.liked[table.users, table.items].mean() > 1.5 * world.false_negatives[~world.train].mean()
-    assert judgements.estimated.probabilities.max() == 1
     assert len(judgements.true) == world.false_negatives.sum()
 
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from hnlmrec.data.interactions import InteractionDataset, Interactions
 from hnlmrec.errors import DataError
 from hnlmrec.negative_sampling.base import NegativeSampler, SamplerConfig, SamplerResources
-from hnlmrec.negative_sampling.risk import RiskLookup
+from hnlmrec.negative_sampling.risk import Guard
 from hnlmrec.negative_sampling.scoring import candidate_scores
 
 
@@ -129,8 +129,8 @@ class CandidateConfig(SamplerConfig):
     """Number n of candidates, drawn uniformly outside the user's train items, that one negative is chosen from.
     With K > 1, each negative is chosen from n candidates of its own."""
     risk_penalty: float = Field(0.0, ge=0)
-    """What a candidate's score loses for each unit of p(false negative | u, j), as a judge estimates it: trades
-    hardness against risk. 0 needs no judge."""
+    """Trades hardness against risk: what a candidate of median risk loses of its score, in standard deviations of
+    the candidates' scores; one of r times that risk loses log2(1 + r) times as much. 0 needs no judge."""
 
 
 class CandidateSampler(NegativeSampler):
@@ -138,20 +138,16 @@ class CandidateSampler(NegativeSampler):
 
     def __init__(self, dataset: InteractionDataset, config: CandidateConfig) -> None:
         super().__init__(dataset, config)
-        self.n_candidates, self.risk_penalty = config.n_candidates, config.risk_penalty
+        self.n_candidates = config.n_candidates
         self.candidates = UniformCandidates(dataset.train)
-        self.risk: RiskLookup | None = None
+        self.guard: Guard | None = None
 
     @classmethod
     def build(cls, resources: SamplerResources, config: SamplerConfig) -> Self:
         """Make the sampler; with a risk penalty it needs judgements."""
         assert isinstance(config, CandidateConfig)
         sampler = cls.create(resources, config)
-        if config.risk_penalty:
-            name = cls.__name__.removesuffix("Sampler").lower()
-            resources.require(f"{name} with risk_penalty={config.risk_penalty:g}", "judgements")
-            assert resources.judgements is not None
-            sampler.risk = RiskLookup(resources.judgements, resources.dataset.n_items)
+        sampler.guard = guard_of(cls.__name__.removesuffix("Sampler").lower(), resources, config.risk_penalty)
         return sampler
 
     @classmethod
@@ -161,9 +157,7 @@ class CandidateSampler(NegativeSampler):
 
     def guarded(self, users: Tensor, candidates: Tensor, scores: Tensor) -> Tensor:
         """Return the scores [B, K, n] less the penalty for the risk that a candidate is a false negative."""
-        if self.risk is None:
-            return scores
-        return scores - self.risk_penalty * self.risk.at(users, candidates)
+        return scores if self.guard is None else self.guard.lower(users, candidates, scores)
 
     def draw(self, users: Tensor, rng: torch.Generator) -> Tensor:
         """Return the candidates of each negative, int64 [B, K, n]."""
@@ -174,6 +168,20 @@ class CandidateSampler(NegativeSampler):
     def scores(user_vectors: Tensor, item_table: Tensor, candidates: Tensor) -> Tensor:
         """Return the dot products without gradient: [B, d], [n_items, d], int64 [B, K, n] -> [B, K, n]."""
         return candidate_scores(user_vectors, item_table, candidates.flatten(1)).view(candidates.shape)
+
+
+def guard_of(name: str, resources: SamplerResources, penalty: float) -> Guard | None:
+    """Return the guard of the sampler of that name, None for a penalty of 0.
+
+    Raises:
+        ConfigError: a guard needs judgements, and there are none.
+    """
+    if not penalty:
+        return None
+    resources.require(f"{name} with risk_penalty={penalty:g}", "judgements")
+    assert resources.judgements is not None
+    dataset = resources.dataset
+    return Guard(resources.judgements, dataset.n_users, dataset.n_items, penalty)
 
 
 def choose(candidates: Tensor, places: Tensor) -> Tensor:

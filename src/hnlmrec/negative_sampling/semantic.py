@@ -22,9 +22,9 @@ from hnlmrec.data.judgements import JudgementTable
 from hnlmrec.errors import DataError
 from hnlmrec.models.base import Embeddings
 from hnlmrec.negative_sampling.base import Negatives, NegativeSampler, SamplerConfig, SamplerResources
-from hnlmrec.negative_sampling.candidates import UniformCandidates, choose
+from hnlmrec.negative_sampling.candidates import UniformCandidates, choose, guard_of
 from hnlmrec.negative_sampling.pair_index import PairIndex
-from hnlmrec.negative_sampling.risk import RiskLookup
+from hnlmrec.negative_sampling.risk import Guard
 from hnlmrec.negative_sampling.scoring import candidate_scores
 from hnlmrec.negative_sampling.vector_rows import VectorRows
 
@@ -49,8 +49,8 @@ class SemanticConfig(SamplerConfig):
     nominated: int = Field(0, ge=0)
     """Catalogue items that the pair's generated negatives stand for, added to the candidates."""
     risk_penalty: float = Field(0.0, ge=0)
-    """What a candidate's score loses for each unit of p(false negative | u, j), as a judge estimates it. 0 needs
-    no judge."""
+    """What a candidate of median risk, as a judge estimates it, loses of its score, in standard deviations of the
+    candidates' scores; one of r times that risk loses log2(1 + r) times as much. 0 needs no judge."""
     drop_judged_false: bool = added(False)
     """Leave out generated negatives whose item a judge lists among the user's likely false negatives."""
     norm: Literal["catalogue", "positive", "none"] = "catalogue"
@@ -63,8 +63,7 @@ class SemanticSampler(NegativeSampler):
     """e~ = alpha e_hard + (1 - alpha) e_j with e_hard = projector(text vector), j outside train(u).
 
     In the paper j is uniform. With `n_candidates` above 1 it is the hardest of several, the items that the
-    generated negatives stand for among them, less a penalty for the risk that it is a false negative:
-    score(u, j) - risk_penalty p(false | u, j).
+    generated negatives stand for among them, less a penalty for the risk that it is a false negative (`Guard`).
 
     The ranking gradient reaches e_j and stops at e_hard; the projector learns by its alignment objective alone, on
     the batch's positives, against CF embeddings without gradient. Otherwise it would learn to emit easy negatives.
@@ -112,7 +111,7 @@ class SemanticSampler(NegativeSampler):
             false = usable & judgements.lists(table.users, table.items)
             self.n_judged_false, usable = int(false.sum()), usable & ~false
         self.candidates = UniformCandidates(dataset.train)
-        self.risk: RiskLookup | None = None
+        self.guard: Guard | None = None
         self.index = PairIndex(table.users[usable], table.positives[usable], dataset.n_items)
         self.register_buffer("table_rows", torch.from_numpy(np.flatnonzero(usable)), persistent=False)
         self.register_buffer("table_items", torch.from_numpy(self.items_of(table)), persistent=False)
@@ -143,10 +142,7 @@ class SemanticSampler(NegativeSampler):
             item_vectors=resources.item_vectors,
             judgements=resources.judgements if config.drop_judged_false else None,
         )
-        if config.risk_penalty:
-            resources.require(f"{name} with risk_penalty={config.risk_penalty:g}", "judgements")
-            assert resources.judgements is not None
-            sampler.risk = RiskLookup(resources.judgements, resources.dataset.n_items)
+        sampler.guard = guard_of(name, resources, config.risk_penalty)
         return sampler
 
     def vectors_of(self, table: HardNegativeTable) -> npt.NDArray[np.floating[Any]]:
@@ -220,8 +216,8 @@ class SemanticSampler(NegativeSampler):
             return candidates.squeeze(2)
         scores = candidate_scores(embeddings.users[users], embeddings.items, candidates.flatten(1))
         scores = scores.view(candidates.shape)
-        if self.risk is not None:
-            scores = scores - config.risk_penalty * self.risk.at(users, candidates)
+        if self.guard is not None:
+            scores = self.guard.lower(users, candidates, scores)
         return choose(candidates, scores.argmax(dim=2))
 
     def _nominated(self, users: Tensor, positives: Tensor, n: int, rng: torch.Generator) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from hnlmrec.search_space import Choice, Space, Span
 
 _CANDIDATES = Choice((2, 4, 8, 16, 32, 64))
-_RISK = Choice((0.0, 0.5, 1.0, 2.0, 3.0))
+_RISK = Choice((0.0, 0.1, 0.25, 0.5, 1.0))
 _GENERATED: Space = {
     "alpha": Span(1e-4, 0.5, log=True),
     "schedule": Choice(("constant", "linear", "beta")),

@@ -78,9 +78,11 @@ class TrainStage(Stage[TrainStageConfig]):
         self.config, self.evaluation, self.progress = config, evaluation, progress
 
     def external_inputs(self) -> dict[str, str]:
-        """Return the sha256 of what the user gave: negatives in a file, tables to start from."""
+        """Return the sha256 of a file of negatives and of tables to start from, and the unit of a guard."""
         config = self.config
         digests = initial_table_digests(Path(config.initial_table)) if config.initial_table else {}
+        if getattr(config.sampler, "risk_penalty", 0.0):
+            digests["risk_penalty"] = "in spreads of scores"  # it was in scores: those models are not these
         if config.sampler.name != "file":
             return digests
         path = Path(config.sampler.path)

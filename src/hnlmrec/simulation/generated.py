@@ -63,22 +63,16 @@ class Judgements:
 
 
 def judge_world(world: PlantedWorld, streams: RandomStreams, config: JudgeConfig) -> Judgements:
-    """Fit the library's simple judge (EASE and texts) on the train split; and write the truth down as a table.
-
-    The judge's probabilities are those of being among the held-out pairs. They are divided by the largest, so that
-    one penalty fits both judges.
-    """
+    """Fit the library's simple judge (EASE and texts) on the train split; and write the truth down as a table."""
     dataset = world.dataset
     inner = hold_out_of_train(dataset, config.holdout, streams.generator("judge/holdout"))
     texts = EmbeddingTable(dataset.items, world.item_texts)
     evidence = [EASEEvidence(config), TextEvidence(texts, config.text_power, config.memory_limit_gib)]
     judge = Judge(config, evidence)
     judge.fit(inner, streams)
-    table = judge.judge(dataset)
-    chances = table.probabilities / max(float(table.probabilities.max(initial=0.0)), 1e-12)
     users, items = np.nonzero(world.false_negatives)
     sure = np.ones(len(users), dtype=np.float32)
     return Judgements(
-        JudgementTable(table.users, table.items, chances, table.scores),
+        judge.judge(dataset),
         JudgementTable(users.astype(np.int64), items.astype(np.int64), sure, sure),
     )

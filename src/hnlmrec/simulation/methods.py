@@ -40,8 +40,8 @@ class MethodsConfig(Config):
     behaviour_weight: float = Field(0.3, gt=0)
     """What a standard deviation of its view of behaviour costs an item with a tuned LLM, in cosines of texts; an
     untuned one does not look at behaviour."""
-    risk_penalty: float = Field(4.0, gt=0)
-    """Of the guard; the judge's probabilities are scaled to a largest of 1."""
+    risk_penalty: float = Field(0.5, gt=0)
+    """Of the guard, in standard deviations of the scores."""
     recognised_share: float = Field(0.3, gt=0, lt=1)
     """Share of the positives that are recognised ones."""
     recognised_per_user: int = Field(5, ge=1)
