@@ -26,7 +26,7 @@ embedding_size = 8
 [sampler]
 name = "hnlmrec"
 n_candidates = 4
-risk_penalty = 2.0
+risk_penalty = 0.5
 [pretrain.model]
 name = "lightgcn"
 embedding_size = 8
@@ -131,6 +131,20 @@ def test_the_judge_needs_no_language_model(cli: Cli, config: Path) -> None:
     labels = {stage["label"] for stage in result.json["stages"]}
     assert "judge" in labels
     assert not labels & {"pretrain", "finetune", "vectors", "profiles"}
+
+
+def test_the_judge_of_behaviour_reads_no_text(cli: Cli, config: Path) -> None:
+    result = cli(
+        "run", config, "judge.name=behaviour", "sampler={name='dns', risk_penalty=0.5}", "negatives=text",
+        "initialisation=random", "compare.initialisations=[]", "compare.recommenders=[]",
+        "--until", "evaluate", "--json",
+    )  # fmt: skip
+    assert result.status == 0, result.stderr
+    stages = {stage["label"]: Path(stage["path"]) for stage in result.json["stages"]}
+    assert {"judge", "pretrain"} <= set(stages)
+    assert not any(label.startswith(("encode", "finetune", "vectors")) for label in stages)
+    judges = [judge["name"] for judge in read_json(stages["judge"] / "calibration.json")["judges"]]
+    assert judges == ["behaviour", "ease alone", "cf alone"]
 
 
 @pytest.fixture

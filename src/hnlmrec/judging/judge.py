@@ -27,16 +27,16 @@ from hnlmrec.models.ease import EASEConfig
 from hnlmrec.rng import RandomStreams
 
 _CHUNK = 512  # users scored at once
-JudgeName = Literal["ease_text", "tuned_text", "llm"]
+JudgeName = Literal["behaviour", "ease_text", "tuned_text", "llm"]
 
 
 class JudgeConfig(EASEConfig):
     """How p(the user would have liked the item) is estimated, and what is kept of it."""
 
     name: JudgeName = "ease_text"
-    """`ease_text`: EASE and the texts' cosines. `tuned_text`: these, and text vectors that are tuned on behaviour,
-    those of a language model too where `judge_encoder` names one. `llm`: all of these, the pre-trained CF model
-    and the LLM that was fine-tuned with it."""
+    """`behaviour`: EASE and the pre-trained CF model, no text. `ease_text`: EASE and the texts' cosines.
+    `tuned_text`: these, and text vectors that are tuned on behaviour, those of a language model too where
+    `judge_encoder` names one. `llm`: all of these, the CF model, and the LLM that was fine-tuned with it."""
     text_power: float = Field(3.0, gt=0)
     """Exponent of the text cosines."""
     tuning: CoInteractionConfig = added(CoInteractionConfig())

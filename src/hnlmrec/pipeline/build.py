@@ -9,6 +9,7 @@ from typing import Any
 from hnlmrec.console import ProgressReporter
 from hnlmrec.data.preparation import PreparationConfig
 from hnlmrec.encoders import EncoderConfig
+from hnlmrec.generation.profiles import KINDS, Kind
 from hnlmrec.models.enhancements import ENHANCEMENTS
 from hnlmrec.models.recommenders import RECOMMENDERS
 from hnlmrec.negative_sampling import SAMPLERS
@@ -162,11 +163,11 @@ class _Builder:
         """The encoder's vectors of the item and user texts; of profiles too, where a run has them."""
         return self._encode("encode/texts", self.config.encoder)
 
-    def _encode(self, label: str, encoder: EncoderConfig) -> str:
+    def _encode(self, label: str, encoder: EncoderConfig, kinds: tuple[Kind, ...] = KINDS) -> str:
         inputs = {"prepare": self.prepare()}
         if self.writes_profiles:
             inputs["profiles"] = self.profiles()
-        stage = EncodeTextsStage(EncodeConfig(encoder=encoder), self.progress, self.session.workers)
+        stage = EncodeTextsStage(EncodeConfig(encoder=encoder, kinds=kinds), self.progress, self.session.workers)
         return self.add(label, stage, inputs)
 
     def text_negatives(self) -> str:
@@ -282,12 +283,16 @@ class _Builder:
         return self.add("vectors", VectorsStage(stage_config, self.progress), inputs)
 
     def judge(self) -> str:
-        config = self.config
-        inputs = {"prepare": self.prepare(), "inner": self.inner(), "texts": self.texts()}
-        if config.judge.name != "ease_text" and config.judge_encoder is not None:
-            inputs["language"] = self._encode("encode/judge", config.judge_encoder)
-        if config.judge.name == "llm":
-            inputs |= {"vectors": self.vectors(), "pretrain": self.pretrain()}
+        config, name = self.config, self.config.judge.name
+        inputs = {"prepare": self.prepare(), "inner": self.inner()}
+        if name != "behaviour":
+            inputs["texts"] = self.texts()
+        if name in {"tuned_text", "llm"} and config.judge_encoder is not None:
+            inputs["language"] = self._encode("encode/judge", config.judge_encoder, ("item",))
+        if name == "llm":
+            inputs["vectors"] = self.vectors()
+        if name in {"behaviour", "llm"}:
+            inputs["pretrain"] = self.pretrain()
         return self.add("judge", JudgeStage(JudgeStageConfig(seed=config.seed, judge=config.judge)), inputs)
 
     @property

@@ -39,9 +39,10 @@ class JudgeStageConfig(Config):
 
 
 class JudgeStage(Stage[JudgeStageConfig]):
-    """Fits a judge; inputs prepare, inner (train with a part held out) and texts.
+    """Fits a judge; inputs prepare and inner (train with a part held out).
 
-    Where they are used: language (a language model's vectors of the same texts); pretrain and vectors for "llm".
+    Where they are used: texts; language (a language model's vectors of the same texts); pretrain for "behaviour"
+    and "llm"; vectors for "llm".
     The judges with less evidence are fitted beside it, so that calibration.json always tells what each adds, and
     whether the LLM helps.
     """
@@ -70,9 +71,11 @@ class JudgeStage(Stage[JudgeStageConfig]):
 
 
 def _judge(config: JudgeConfig, inputs: Mapping[str, Path], seed: int) -> Judge:
+    evidence: list[Evidence] = [EASEEvidence(config)]
+    if config.name == "behaviour":
+        return Judge(config, [*evidence, _dot_evidence("cf", inputs["pretrain"])])
     texts = EmbeddingTable.load(inputs["texts"], "items")
-    limit = config.memory_limit_gib
-    evidence: list[Evidence] = [EASEEvidence(config), TextEvidence(texts, config.text_power, limit)]
+    evidence.append(TextEvidence(texts, config.text_power, config.memory_limit_gib))
     smaller = {"ease_text": len(evidence)}
     if config.name == "ease_text":
         return Judge(config, evidence)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from hnlmrec.config import Config
+from hnlmrec.config import Config, added
 from hnlmrec.console import ProgressReporter
 from hnlmrec.data.embeddings import EmbeddingTable, HardNegativeTable, numbers_or_none
 from hnlmrec.data.interactions import InteractionDataset
@@ -104,6 +104,8 @@ class EncodeConfig(Config):
     """What decides the vectors."""
 
     encoder: EncoderConfig
+    kinds: tuple[Kind, ...] = added(KINDS)
+    """Whose texts are encoded."""
 
 
 class EncodeTextsStage(Stage[EncodeConfig]):
@@ -121,11 +123,11 @@ class EncodeTextsStage(Stage[EncodeConfig]):
         return {"part": "texts", "encoder": open_encoder(self.config.encoder).fingerprint}
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> StageSummary:
-        """Write the embedding tables "items" and "users"."""
+        """Write the embedding tables "items" and "users", or those of them that are asked for."""
         require_texts(inputs["prepare"])
         encoder = stage_encoder(self.config.encoder, self.workers)
         counts: dict[str, int] = {}
-        for kind in KINDS:
+        for kind in self.config.kinds:
             ids, texts = item_or_user_texts(inputs, kind, self.config.encoder)
             with self.progress.task(f"encode {len(texts)} {kind} texts") as advance:
                 _encode(encoder, texts, out / f"{kind}s.npy", self.config.encoder, advance)
