@@ -21,19 +21,24 @@ class RawServer:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self.requests: list[list[bytes]] = []
+        self.closed = threading.Semaphore(0)  # released for each connection that is closed
         self._connections = connections
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
 
     def _serve(self) -> None:
         for answers in self._connections:
-            connection, _ = self._listener.accept()
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:  # a test that failed closes the listener before all connections were made
+                return
             self.requests.append([])
             with connection:
                 for answer in answers:
                     if answer:
                         self.requests[-1].append(read_request(connection))
                         connection.sendall(answer)
+            self.closed.release()
 
     def close(self) -> None:
         self._listener.close()
@@ -43,12 +48,19 @@ class RawServer:
 def read_request(connection: socket.socket) -> bytes:
     data = b""
     while b"\r\n\r\n" not in data:
-        data += connection.recv(1 << 16)
+        data += receive(connection)
     head, _, body = data.partition(b"\r\n\r\n")
     length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
     while len(body) < length:
-        body += connection.recv(1 << 16)
+        body += receive(connection)
     return head + b"\r\n\r\n" + body
+
+
+def receive(connection: socket.socket) -> bytes:
+    data = connection.recv(1 << 16)
+    if not data:  # else a client that went away would keep the server's thread in its loop
+        raise ConnectionAbortedError("the client closed the connection in the middle of a request")
+    return data
 
 
 Open = Callable[..., tuple[RawServer, HttpPool]]
@@ -90,6 +102,7 @@ def test_one_connection_serves_many_requests(open_both: Open) -> None:
 def test_a_connection_that_closed_while_idle_is_opened_anew(open_both: Open) -> None:
     server, pool = open_both([OK, b""], [OK])
     pool.post("/chat", b"{}")
+    assert server.closed.acquire(timeout=5)
     assert pool.post("/chat", b"{}").body == b"hi"
     assert [len(requests) for requests in server.requests] == [1, 1]
 
