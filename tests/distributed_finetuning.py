@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from hnlmrec.finetuning import CFShape, CollaborativeEncoder, FinetuningConfig, finetune
+from hnlmrec.finetuning.inputs import hard_negative_prompt, item_prompt
 from hnlmrec.rng import RandomStreams
 from tests.unit.finetuning_world import planted_triplets, settings, world
 
@@ -34,6 +35,9 @@ def main(model: Path, out: Path, last: int) -> None:
     streams = RandomStreams(0)
     result = finetune(encoder, planted_triplets([7]), inputs, CONFIG, streams=streams, out=out, progress=die)
     if os.environ.get("RANK", "0") == "0":
+        prompts = [hard_negative_prompt(0, 1), item_prompt(2)]
+        saved = CollaborativeEncoder.load(out, device="cpu")
+        assert saved.encode(prompts, inputs).any(), "a new encoder belongs to this process alone"
         (out / "result.json").write_text(json.dumps([result.steps, dict(result.before), dict(result.after)]))
 
 

@@ -31,6 +31,7 @@ EXTRAS = {
     "llm": "vectors from an OpenAI-compatible API",
     "text": "text encoders",
     "finetune": "fine-tuning of a language model",
+    "deepspeed": "fine-tuning on DeepSpeed, in several processes",
     "report": "the report, and pictures of studies",
     "search": "search of settings in studies",
     "ray": "texts on a Ray cluster",

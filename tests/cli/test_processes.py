@@ -17,14 +17,17 @@ pytest.importorskip("peft")
 ROOT = Path(__file__).parents[2]
 
 
-def launch(*arguments: object, n: int, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    """Run a module in n processes."""
+def launch(
+    *arguments: object, n: int, folder: Path = ROOT, config: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a module in n processes, as a configuration of accelerate's has it or over gloo."""
     command = [sys.executable, "-m", *map(str, arguments)]
     if n > 1:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        options = ["--cpu", f"--num_processes={n}", "--num_machines=1", f"--main_process_port={port}"]
+        options = [f"--config_file={config}"] if config else ["--cpu", "--num_machines=1"]
+        options += [f"--num_processes={n}", f"--main_process_port={port}"]
         options += ["--mixed_precision=no", "--dynamo_backend=no"]
         command = [sys.executable, "-m", "accelerate.commands.launch", *options, "-m", *map(str, arguments)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
@@ -42,6 +45,27 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 def test_fine_tuning_in_two_processes_killed_and_resumed_gives_the_losses_of_one(
     tmp_path: Path, options: tuple[str, ...]
 ) -> None:
+    check_two_processes(tmp_path, *options)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", [2, 3])
+def test_fine_tuning_on_deepspeed_killed_and_resumed_gives_the_losses_of_one_process(
+    tmp_path: Path, stage: int
+) -> None:
+    pytest.importorskip("deepspeed")
+    zero = {"stage": stage, "stage3_param_persistence_threshold": 0}  # else weights as small as here stay whole
+    (tmp_path / "zero.json").write_text(json.dumps({"zero_optimization": zero}))
+    shipped = (ROOT / "configs" / "accelerate" / "zero3.yaml").read_text().splitlines()
+    lines = [line for line in shipped if not line.startswith(("  zero_stage", "mixed_precision"))]
+    place = lines.index("deepspeed_config:") + 1
+    lines.insert(place, f"  deepspeed_config_file: {tmp_path / 'zero.json'}")
+    (tmp_path / "zero.yaml").write_text("\n".join(lines))
+    check_two_processes(tmp_path, config=tmp_path / "zero.yaml")
+
+
+def check_two_processes(tmp_path: Path, *options: str, config: Path | None = None) -> None:
+    """One process, and two that are killed and started again: the same losses."""
     from tests.unit.finetuning_world import tiny_model
 
     (tmp_path / "model").mkdir()
@@ -49,11 +73,11 @@ def test_fine_tuning_in_two_processes_killed_and_resumed_gives_the_losses_of_one
     module = "tests.distributed_finetuning"
     one = launch(module, model, tmp_path / "one", -1, n=1)
     assert one.returncode == 0, one.stderr
-    killed = launch(module, model, tmp_path / "two", 5, *options, n=2)
+    killed = launch(module, model, tmp_path / "two", 5, *options, n=2, config=config)
     assert killed.returncode != 0
-    assert (tmp_path / "two" / "checkpoint.safetensors").exists()
+    assert (tmp_path / "two" / "checkpoint.safetensors").exists(), killed.stderr
     assert not (tmp_path / "two" / "result.json").exists()
-    two = launch(module, model, tmp_path / "two", -1, *options, n=2)
+    two = launch(module, model, tmp_path / "two", -1, *options, n=2, config=config)
     assert two.returncode == 0, two.stderr
     expected, found = (read_lines(tmp_path / name / "losses.jsonl") for name in ("one", "two"))
     assert [row["step"] for row in found] == list(range(1, len(expected) + 1))

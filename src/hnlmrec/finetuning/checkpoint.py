@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import torch
+from torch import Tensor
 
-from hnlmrec.checkpoint import CHECKPOINT, Checkpoint, load_optimizer, optimizer_tensors
+from hnlmrec.checkpoint import CHECKPOINT, Checkpoint
 from hnlmrec.finetuning.encoder import CollaborativeEncoder
 
 
 def write_checkpoint(
     folder: Path,
     identity: Mapping[str, Any],
-    encoder: CollaborativeEncoder,
-    optimizer: torch.optim.Optimizer,
+    groups: Mapping[str, Mapping[str, Tensor]],
     *,
     step: int,
     facts: Mapping[str, Any],
@@ -26,25 +25,23 @@ def write_checkpoint(
     Args:
         folder: where.
         identity: what must be the same for a run to go on from it, as JSON values.
-        encoder: its state is written.
-        optimizer: of these parameters.
+        groups: "encoder" (`CollaborativeEncoder.state`) and "optimizer", tensors by name.
         step: updates done.
         facts: JSON values to be handed back.
     """
-    groups = {"encoder": encoder.state(), "optimizer": optimizer_tensors(optimizer)}
     Checkpoint(identity, {"step": step, "facts": facts}, groups).save(folder)
 
 
-def read_checkpoint(
-    folder: Path,
-    identity: Mapping[str, Any],
-    encoder: CollaborativeEncoder,
-    optimizer: torch.optim.Optimizer,
-) -> tuple[int, dict[str, Any]]:
-    """Put encoder and optimiser to where the checkpoint found them.
+class Found(NamedTuple):
+    """What a checkpoint tells: updates done, its facts, the optimiser's moments by name."""
 
-    Returns:
-        (updates done, facts); (0, {}) where there is no checkpoint.
+    step: int
+    facts: dict[str, Any]
+    optimizer: Mapping[str, Tensor]
+
+
+def read_checkpoint(folder: Path, identity: Mapping[str, Any], encoder: CollaborativeEncoder) -> Found | None:
+    """Put the encoder to where the checkpoint found it; None where there is no checkpoint.
 
     Raises:
         ConfigError: it is of another run.
@@ -52,7 +49,6 @@ def read_checkpoint(
     """
     found = Checkpoint.load(folder, identity)
     if found is None:
-        return 0, {}
+        return None
     encoder.load_state(dict(found.groups.get("encoder", {})), str(folder / CHECKPOINT))
-    load_optimizer(optimizer, found.groups.get("optimizer", {}))
-    return int(found.facts["step"]), dict(found.facts["facts"])
+    return Found(int(found.facts["step"]), dict(found.facts["facts"]), found.groups.get("optimizer", {}))

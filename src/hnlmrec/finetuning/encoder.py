@@ -96,6 +96,7 @@ class CollaborativeEncoder(nn.Module):
             if settings.residual:
                 begin_at_nearly_zero(self.head)
         self.standardisation = Standardisation(len(KINDS), hidden_size)
+        self.uses_all_parameters = False  # true: each has a gradient in every batch, if of zeros
         self.reader = PromptReader(base.tokenizer(), settings, (cf.user_scale, cf.item_scale))
         self.to(target).eval()
 
@@ -138,7 +139,7 @@ class CollaborativeEncoder(nn.Module):
             (self.user_tokens, batch.user_vectors, batch.user_places),
             (self.item_tokens, batch.item_vectors, batch.item_places),
         ):
-            if tokens is not None and len(places):
+            if tokens is not None and (len(places) or self.uses_all_parameters):
                 flat = flat.index_copy(0, places, tokens(vectors).to(flat.dtype))
         hidden = self.language_model(
             inputs_embeds=flat.view_as(embedded), attention_mask=batch.mask, use_cache=False

@@ -31,7 +31,7 @@ class SoftTokens(nn.Module):
             nn.Linear(size, hidden_size), nn.GELU(), nn.Linear(hidden_size, n_tokens * hidden_size)
         )
         self.norm = nn.LayerNorm(hidden_size, elementwise_affine=False)
-        self.factor = nn.Parameter(torch.tensor(token_scale))
+        self.factor = nn.Parameter(torch.tensor([token_scale]))  # DeepSpeed cannot spread a scalar
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Map [S, d] to [S * n_tokens, h]."""

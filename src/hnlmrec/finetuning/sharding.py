@@ -2,44 +2,43 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from hnlmrec.errors import ConfigError
-from hnlmrec.finetuning.config import FinetuningConfig
-from hnlmrec.finetuning.encoder import CollaborativeEncoder
+from hnlmrec.finetuning.parallel import Copies
 
 
-def is_sharded(config: FinetuningConfig, accelerator: Any) -> bool:
-    """Whether the frozen weights are to be split: the settings say so, or the launcher's configuration.
+class Sharded(Copies):
+    """Each process has its part of the frozen weights of every layer; a layer is gathered while it computes.
 
-    Raises:
-        ConfigError: the launcher asks for DeepSpeed.
+    What is trained stays whole on every process, so that checkpoints and saved encoders are those of `Copies`; its
+    gradients are summed here.
     """
-    kind = accelerator.distributed_type.value
-    if kind == "DEEPSPEED":
-        raise ConfigError(
-            "the fine-tuning does not run on DeepSpeed: what it would split is the optimiser's state, and that of "
-            "LoRA layers is small. For a base model that does not fit on one GPU, launch with the configuration "
-            "fsdp.yaml of this package; otherwise with ddp.yaml."
-        )
-    return bool(accelerator.num_processes > 1 and (config.shard_base or kind == "FSDP"))
 
+    def _wrap(self) -> None:
+        from torch.distributed.device_mesh import init_device_mesh  # noqa: PLC0415 - both are slow to import
+        from torch.distributed.fsdp import fully_shard  # noqa: PLC0415
 
-def shard_frozen(encoder: CollaborativeEncoder, n_processes: int) -> None:
-    """Leave each process its part of the frozen weights of every layer; a layer is gathered while it computes.
+        mesh = init_device_mesh(self.encoder.device.type, (self.processes.size,))
+        trained = {value for value in self.encoder.parameters() if value.requires_grad}
+        for layer in _layers(self.encoder.language_model):
+            fully_shard(layer, mesh=mesh, ignored_params=trained)
 
-    What is trained stays whole on every process, so that checkpoints and saved encoders are the same with and
-    without; its gradients have to be summed by the caller.
-    """
-    from torch.distributed.device_mesh import init_device_mesh  # noqa: PLC0415 - both are slow to import
-    from torch.distributed.fsdp import fully_shard  # noqa: PLC0415
+    def batch(self, *, is_last: bool) -> AbstractContextManager[Any]:  # noqa: ARG002 - nothing is summed before `step`
+        """See `Copies.batch`."""
+        return nullcontext()
 
-    mesh = init_device_mesh(encoder.device.type, (n_processes,))
-    trained = {value for value in encoder.parameters() if value.requires_grad}
-    for layer in _layers(encoder.language_model):
-        fully_shard(layer, mesh=mesh, ignored_params=trained)
+    def backward(self, loss: Tensor) -> None:
+        """See `Copies.backward`."""
+        self.accelerator.backward(loss)
+
+    def step(self) -> None:
+        """See `Copies.step`."""
+        self.processes.sum_gradients(list(self.encoder.trainable().values()))
+        super().step()
 
 
 def _layers(model: nn.Module) -> nn.ModuleList:

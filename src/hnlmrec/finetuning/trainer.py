@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch.distributed as dist
 
 from hnlmrec.artifacts import write_json
 from hnlmrec.checkpoint import CHECKPOINT
 from hnlmrec.errors import DataError, TrainingDivergedError
+from hnlmrec.finetuning import zero
 from hnlmrec.finetuning.checkpoint import read_checkpoint, write_checkpoint
 from hnlmrec.finetuning.config import FinetuningConfig
 from hnlmrec.finetuning.encoder import CollaborativeEncoder
@@ -83,23 +85,26 @@ def finetune(
     if not len(learned):
         raise DataError("all triplets are held out: there is nothing to learn from. Lower held_out_share.")
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)  # a batch may lack one kind of slot
-    accelerator = Accelerator(cpu=encoder.device.type == "cpu", kwargs_handlers=[unused])
+    on_cpu = encoder.device.type == "cpu" and not zero.is_launched()  # accelerate refuses to be told both
+    accelerator = Accelerator(cpu=on_cpu, kwargs_handlers=[unused])
     out.mkdir(parents=True, exist_ok=True)
     evaluation = _Evaluation(encoder, triplets.part(held_out=True), inputs, config, streams)
     seed = streams.integer("finetuning")
     updates = Updates(encoder, learned, inputs, config, seed=seed, accelerator=accelerator)
-    done, facts = read_checkpoint(out, updates.identity, encoder, updates.optimizer)
-    if not done:
+    found = read_checkpoint(out, updates.identity, encoder)
+    updates.begin(found.optimizer if found else None)
+    if not found:
         calibrate(encoder, learned, inputs, config)
-    before = facts["before"] if done else evaluation()
-    _run(updates, done, before, out, progress)
+    before = found.facts["before"] if found else evaluation()
+    _run(updates, found.step if found else 0, before, out, progress)
     after = evaluation()
-    if accelerator.is_main_process:
-        encoder.save(out)
+    updates.save(out)
+    if updates.processes.is_main:
         sizes = {"steps": updates.n_steps, "triplets": len(learned), "held_out": evaluation.n}
         write_json(out / "metrics.json", {**sizes, "before": before, "after": after})
         (out / CHECKPOINT).unlink(missing_ok=True)
-    accelerator.wait_for_everyone()
+    if updates.processes.size > 1:
+        dist.barrier()
     return FinetuningResult(updates.n_steps, before, after)
 
 
@@ -119,7 +124,7 @@ def calibrate(
 def _run(updates: Updates, done: int, before: Mapping[str, float], out: Path, progress: Progress | None) -> None:
     path = out / "losses.jsonl"
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() and done else []
-    is_main = updates.accelerator.is_main_process
+    is_main = updates.processes.is_main
     if is_main:
         path.write_text("".join(lines[:done]), encoding="utf-8")  # what a killed run did after its checkpoint
     every = updates.config.checkpoint_every
@@ -132,11 +137,10 @@ def _run(updates: Updates, done: int, before: Mapping[str, float], out: Path, pr
         if is_main:
             with path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": step + 1, **losses}) + "\n")
-            if every and (step + 1) % every == 0 and step + 1 < updates.n_steps:
-                facts = {"before": dict(before)}
-                write_checkpoint(
-                    out, updates.identity, updates.encoder, updates.optimizer, step=step + 1, facts=facts
-                )
+        if every and (step + 1) % every == 0 and step + 1 < updates.n_steps:
+            state = updates.state()
+            if is_main:
+                write_checkpoint(out, updates.identity, state, step=step + 1, facts={"before": dict(before)})
         if progress is not None:
             progress(step + 1, updates.n_steps, losses["loss"])
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
+from collections.abc import Mapping
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from hnlmrec.config import fingerprint_fields
 from hnlmrec.data.interactions import Numbers
@@ -20,11 +22,13 @@ from hnlmrec.finetuning.config import FinetuningConfig
 from hnlmrec.finetuning.encoder import CollaborativeEncoder
 from hnlmrec.finetuning.inputs import EncoderInputs, hard_negative_prompt
 from hnlmrec.finetuning.objective import compute_losses
-from hnlmrec.finetuning.sharding import is_sharded, shard_frozen
+from hnlmrec.finetuning.parallel import Copies
+from hnlmrec.finetuning.sharding import Sharded
 from hnlmrec.finetuning.sharing import Sharing
 from hnlmrec.finetuning.triplets import Triplets
 from hnlmrec.finetuning.triplets.base import joined
-from hnlmrec.processes import Processes
+from hnlmrec.finetuning.zero import Zero
+from hnlmrec.processes import current
 
 Booleans = npt.NDArray[np.bool_]
 _LORA = "lora_"  # in the names of its parameters
@@ -32,6 +36,8 @@ _LORA = "lora_"  # in the names of its parameters
 
 class Updates:
     """Does the n-th update, whatever was done before: its batches and dropout follow from the seed and n.
+
+    `begin` comes first, when the encoder has the values that it starts from.
 
     Args:
         encoder: is trained in place.
@@ -56,7 +62,8 @@ class Updates:
         self.encoder, self.triplets, self.inputs, self.config = encoder, triplets, inputs, config
         self.seed, self.accelerator = seed, accelerator
         self._initial = encoder.fingerprint
-        self._sharing = Sharing(Processes(accelerator.process_index, accelerator.num_processes))
+        self.processes = current()
+        self._sharing = Sharing(self.processes)
         self.batches_per_step = config.gradient_accumulation
         n_batches = max(len(triplets) // config.batch_size, 1)
         self.steps_per_epoch = math.ceil(n_batches / self.batches_per_step)
@@ -68,13 +75,36 @@ class Updates:
         self._epoch = lru_cache(maxsize=1)(self._make_epoch)
         if config.gradient_checkpointing:
             _recompute_activations(encoder.language_model)
-        optimizer = torch.optim.AdamW(_groups(encoder, config), weight_decay=config.weight_decay)
-        self._sharded = is_sharded(config, accelerator)
-        if self._sharded:
-            shard_frozen(encoder, accelerator.num_processes)
-            self._model, self.optimizer = encoder, optimizer
-        else:
-            self._model, self.optimizer = accelerator.prepare(encoder, optimizer)
+
+    def begin(self, optimizer_state: Mapping[str, Tensor] | None = None) -> None:
+        """Spread the encoder over the processes, with the optimiser as `state` found it, if that is given.
+
+        Raises:
+            ConfigError: the launcher's configuration does not fit the run.
+            MissingDependencyError: it asks for DeepSpeed, which is not installed.
+        """
+        optimizer = torch.optim.AdamW(_groups(self.encoder, self.config), weight_decay=self.config.weight_decay)
+        self._parallel = self._kind()(self.encoder, optimizer, self.config, self.accelerator)
+        if optimizer_state:
+            self._parallel.load_optimizer_state(optimizer_state)
+
+    def _kind(self) -> type[Copies]:
+        asked = self.accelerator.distributed_type.value
+        if asked == "DEEPSPEED":
+            return Zero
+        return Sharded if self.processes.size > 1 and (self.config.shard_base or asked == "FSDP") else Copies
+
+    def state(self) -> dict[str, dict[str, Tensor]]:
+        """Return copies of what a checkpoint holds; all processes have to come here."""
+        with self._parallel.whole():
+            encoder = {name: value.detach().cpu().clone() for name, value in self.encoder.state().items()}
+        return {"encoder": encoder, "optimizer": self._parallel.optimizer_state()}
+
+    def save(self, folder: Path) -> None:
+        """Let the main process write the encoder; all have to come here."""
+        with self._parallel.whole():
+            if self.processes.is_main:
+                self.encoder.save(folder)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -86,35 +116,27 @@ class Updates:
             "triplets": digest(*(column.tolist() for column in columns)),
             "config": fingerprint_fields(self.config),
             "seed": self.seed,
-            "processes": self.accelerator.num_processes,
+            "processes": self.processes.size,
         }
 
     def __call__(self, step: int) -> dict[str, float]:
         """Do update `step` (from 0); return the means of the losses over its batches, and the rate's factor."""
         factor = learning_rate_factor(step, self.n_steps, self.config.warmup_share)
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["base_lr"] * factor
+        parallel = self._parallel
+        parallel.set_rate(factor)
         batches = self._batches(step)
-        # What accelerate wraps the model in takes the mean of the processes' gradients; their sum is wanted.
-        scale = (1 if self._sharded else self.accelerator.num_processes) / len(batches)
         totals: dict[str, list[float]] = {}
         self.encoder.train()
-        with seeded((self.seed + step * 1_000_003 + self.accelerator.process_index) % 2**63):
+        with seeded((self.seed + step * 1_000_003 + self.processes.rank) % 2**63):
             for number, batch in enumerate(batches, start=1):
-                is_last = number == len(batches) or self._sharded
-                with nullcontext() if is_last else self.accelerator.no_sync(self._model):
+                with parallel.batch(is_last=number == len(batches)):
                     losses = compute_losses(
-                        self.encoder, self._model, batch, self.inputs, self.config, sharing=self._sharing
+                        self.encoder, parallel.forward, batch, self.inputs, self.config, sharing=self._sharing
                     )
-                    self.accelerator.backward(losses["loss"] * scale)
+                    parallel.backward(losses["loss"] / len(batches))
                 for name, value in losses.items():
                     totals.setdefault(name, []).append(float(value.detach()))
-        parameters = list(self.encoder.trainable().values())
-        if self._sharded:
-            self._sharing.processes.sum_gradients(parameters)
-        torch.nn.utils.clip_grad_norm_(parameters, self.config.max_gradient_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        parallel.step()
         self.encoder.eval()
         return {**{name: float(np.mean(values)) for name, values in totals.items()}, "rate": factor}
 

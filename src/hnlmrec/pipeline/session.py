@@ -43,8 +43,9 @@ class LLMSession:
         self._client: CachedChatClient | None = None
 
     def __enter__(self) -> LLMSession:
+        # Ray tells of dead workers on stdout, and DeepSpeed of itself: it holds a command's result alone.
+        self._stack.enter_context(redirect_stdout(sys.stderr))
         if self.workers is not None:
-            self._stack.enter_context(redirect_stdout(sys.stderr))  # Ray tells of dead workers on stdout
             self._stack.callback(disconnect)
         return self
 
