@@ -104,6 +104,21 @@ def test_another_training_seed_pays_for_the_training_alone(cli: Cli, config: Pat
     assert made == {"train/hnlmrec+random", "evaluate/hnlmrec+random"}
 
 
+def test_the_share_of_recognised_positives_follows_from_the_judge(cli: Cli, config: Path) -> None:
+    share = "training.recognised_share=auto"
+    only = ("compare.initialisations=[]", "--until", "train")
+    result = cli("run", config, share, "judge.name=behaviour", *only, "--json").json
+    stages = {stage["label"]: stage for stage in result["stages"]}
+    train = next(stage for label, stage in stages.items() if label.startswith("train/"))
+    calibration = read_json(Path(stages["judge"]["path"]) / "calibration.json")["judges"]
+    areas = {judge["name"]: judge["auc_hard"] for judge in calibration}
+    gain = areas["behaviour"] - areas["cf alone"]
+    assert train["counts"]["recognised_share"] == pytest.approx(min(max(9 * gain, 0), 0.5), abs=5e-4)
+    refused = cli("run", config, share, "judge.name=ease_text", *only)
+    assert refused.status == 2
+    assert "set judge.name to llm or behaviour" in refused.stderr
+
+
 def test_what_is_held_out_reaches_neither_signals_nor_triplets_nor_judge(cli: Cli, config: Path) -> None:
     paths = {
         stage["label"]: Path(stage["path"])

@@ -30,6 +30,7 @@ from hnlmrec.evaluation.evaluator import (
 )
 from hnlmrec.evaluation.false_negatives import fhns_rate
 from hnlmrec.evaluation.files import write_evaluation
+from hnlmrec.judging.share import recognised_share
 from hnlmrec.models import MODELS
 from hnlmrec.models.base import Embeddings, TrainableModel
 from hnlmrec.models.initial_table import initial_embeddings, initial_table_digests
@@ -100,11 +101,12 @@ class TrainStage(Stage[TrainStageConfig]):
         initial, counts = self._initial(resources, inputs, streams)
         model, model_counts = self._model(dataset, inputs, streams, initial)
         sampler = SAMPLERS[config.sampler.name].build(resources, config.sampler)
+        training = _with_share(config.training, inputs)
         with self.progress.task(f"train {config.model.name} · {config.sampler.name}") as advance:
             result = Trainer(
                 model,
                 sampler,
-                config.training,
+                training,
                 streams,
                 evaluate=self._measure(dataset),
                 judgements=resources.judgements,
@@ -118,7 +120,8 @@ class TrainStage(Stage[TrainStageConfig]):
             "best_epoch": result.best_epoch,
             **result.sampler_counts,
         }
-        return StageSummary(counts)
+        chosen = {} if training is config.training else {"recognised_share": training.recognised_share}
+        return StageSummary({**chosen, **counts})
 
     def _model(
         self,
@@ -281,6 +284,15 @@ def evaluate_splits(
         for split in splits
         if len(dataset.split(split))
     }
+
+
+def _with_share(training: TrainingConfig, inputs: Mapping[str, Path]) -> TrainingConfig:
+    """Replace `auto` by the share that the judge's calibration gives."""
+    if training.recognised_share != "auto":
+        return training
+    share = recognised_share(inputs["judge"])
+    log.info("recognised positives are %.1f %% of each batch, by what the judge knows", 100 * share)
+    return training.model_copy(update={"recognised_share": share})
 
 
 def _generator(streams: RandomStreams, name: str) -> torch.Generator:

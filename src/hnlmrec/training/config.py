@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -42,9 +42,10 @@ class TrainingConfig(Config):
     temperature: float = Field(0.2, gt=0)
     """Temperature tau of that contrastive loss."""
 
-    recognised_share: float = Field(0.0, ge=0, lt=1)
+    recognised_share: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = 0.0
     """Share of each batch's positives that are false negatives which a judge has recognised, added to the observed
-    ones; 0 needs no judge."""
+    ones; 0 needs no judge. `auto`: as many as the judge knows more than the CF model (`judge.name` llm or
+    behaviour), by its calibration on interactions held out of train; at most half."""
 
     recognised_per_user: int = Field(10, ge=1)
     """How many of the judge's likeliest unobserved items of each user may be drawn as positives."""

@@ -26,6 +26,7 @@ class RecognisedPositives:
         weights = torch.from_numpy(best.probabilities).double()
         if config.recognised_weighting == "uniform":
             weights = torch.ones_like(weights)
+        assert config.recognised_share != "auto"  # the trainer has refused it
         self.share = config.recognised_share
         self.users = torch.from_numpy(best.users).to(device)
         self.items = torch.from_numpy(best.items).to(device)

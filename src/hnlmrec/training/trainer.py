@@ -217,6 +217,11 @@ class Trainer:
     def _recognised(self, judgements: JudgementTable | None) -> RecognisedPositives | None:
         if not self.config.recognised_share:
             return None
+        if self.config.recognised_share == "auto":
+            raise ConfigError(
+                "training.recognised_share = auto is for `hnlmrec run` and studies, where a judge tells how much "
+                "it knows. Give a number in [0, 1) here."
+            )
         if judgements is None or not len(judgements):
             raise ConfigError(
                 f"training.recognised_share is {self.config.recognised_share:g}, and there are no judgements to "
