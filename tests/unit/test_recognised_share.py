@@ -18,15 +18,17 @@ def calibration(folder: Path, **areas: float) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("judge", "cf", "share"), [(0.866, 0.809, 0.5), (0.762, 0.75, 0.108), (0.72, 0.72, 0.0), (0.6, 0.7, 0.0)]
+    ("judge", "best", "share"), [(0.866, 0.837, 0.5), (0.762, 0.75, 0.216), (0.72, 0.72, 0.0), (0.6, 0.7, 0.0)]
 )
-def test_it_follows_from_what_the_judge_knows_more(tmp_path: Path, judge: float, cf: float, share: float) -> None:
-    folder = calibration(tmp_path, ease_text=0.9, llm=judge, ease_alone=0.99, cf_alone=cf)
+def test_it_follows_from_what_the_judge_knows_more(
+    tmp_path: Path, judge: float, best: float, share: float
+) -> None:
+    folder = calibration(tmp_path, ease_text=0.99, llm=judge, ease_alone=best, cf_alone=best - 0.1)
     assert recognised_share(folder) == share
 
 
-def test_a_judge_that_was_not_compared_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"auto needs a judge .* llm or behaviour"):
-        recognised_share(calibration(tmp_path, ease_text=0.8, ease_alone=0.7))
-    with pytest.raises(ConfigError, match="auto needs a judge"):
+def test_without_a_calibration_it_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="needs the calibration"):
+        recognised_share(calibration(tmp_path, ease_text=0.8))
+    with pytest.raises(ConfigError, match="needs the calibration"):
         recognised_share(tmp_path / "nothing")

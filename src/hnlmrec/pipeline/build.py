@@ -9,9 +9,7 @@ from typing import Any
 from hnlmrec.console import ProgressReporter
 from hnlmrec.data.preparation import PreparationConfig
 from hnlmrec.encoders import EncoderConfig
-from hnlmrec.errors import ConfigError
 from hnlmrec.generation.profiles import KINDS, Kind
-from hnlmrec.judging.share import COMPARED_WITH_CF
 from hnlmrec.models.enhancements import ENHANCEMENTS
 from hnlmrec.models.recommenders import RECOMMENDERS
 from hnlmrec.negative_sampling import SAMPLERS
@@ -293,7 +291,7 @@ class _Builder:
             inputs["language"] = self._encode("encode/judge", config.judge_encoder, ("item",))
         if name == "llm":
             inputs["vectors"] = self.vectors()
-        if name in COMPARED_WITH_CF:
+        if name in {"behaviour", "llm"}:
             inputs["pretrain"] = self.pretrain()
         return self.add("judge", JudgeStage(JudgeStageConfig(seed=config.seed, judge=config.judge)), inputs)
 
@@ -319,13 +317,7 @@ class _Builder:
             inputs["projected"] = self.vectors() if is_tuned else self.texts()
         sampler = experiment.sampler
         guarded = getattr(sampler, "risk_penalty", 0.0) or getattr(sampler, "drop_judged_false", False)
-        share, judge = self.config.training.recognised_share, self.config.judge.name
-        if share == "auto" and judge not in COMPARED_WITH_CF:
-            raise ConfigError(
-                "training.recognised_share = auto asks what the judge knows more than the CF model, and "
-                f"{judge!r} reads none: set judge.name to {' or '.join(COMPARED_WITH_CF)}, or give a number."
-            )
-        if guarded or share:
+        if guarded or self.config.training.recognised_share:
             inputs["judge"] = self.judge()
         enhancement = self.config.enhancement
         needed = () if enhancement is None else ENHANCEMENTS[enhancement.name].requires

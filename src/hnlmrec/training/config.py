@@ -44,8 +44,8 @@ class TrainingConfig(Config):
 
     recognised_share: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = 0.0
     """Share of each batch's positives that are false negatives which a judge has recognised, added to the observed
-    ones; 0 needs no judge. `auto`: as many as the judge knows more than the CF model (`judge.name` llm or
-    behaviour), by its calibration on interactions held out of train; at most half."""
+    ones; 0 needs no judge. `auto`: as many as the judge knows more than the best of its evidence alone, by its
+    calibration on interactions held out of train; at most half."""
 
     recognised_per_user: int = Field(10, ge=1)
     """How many of the judge's likeliest unobserved items of each user may be drawn as positives."""
