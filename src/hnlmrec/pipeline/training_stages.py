@@ -30,7 +30,7 @@ from hnlmrec.evaluation.evaluator import (
 )
 from hnlmrec.evaluation.false_negatives import fhns_rate
 from hnlmrec.evaluation.files import write_evaluation
-from hnlmrec.judging.share import recognised_share
+from hnlmrec.judging.share import MOST, PER_AREA, recognised_share
 from hnlmrec.models import MODELS
 from hnlmrec.models.base import Embeddings, TrainableModel
 from hnlmrec.models.initial_table import initial_embeddings, initial_table_digests
@@ -79,11 +79,13 @@ class TrainStage(Stage[TrainStageConfig]):
         self.config, self.evaluation, self.progress = config, evaluation, progress
 
     def external_inputs(self) -> dict[str, str]:
-        """Return the sha256 of a file of negatives and of tables to start from, and the unit of a guard."""
+        """Return the sha256 of files that are read, and what a guard and `auto` mean."""
         config = self.config
         digests = initial_table_digests(Path(config.initial_table)) if config.initial_table else {}
         if getattr(config.sampler, "risk_penalty", 0.0):
             digests["risk_penalty"] = "in spreads of scores"  # it was in scores: those models are not these
+        if config.training.recognised_share == "auto":
+            digests["recognised_share"] = f"{PER_AREA:g} times the gain, at most {MOST:g}"
         if config.sampler.name != "file":
             return digests
         path = Path(config.sampler.path)
