@@ -101,6 +101,14 @@ def test_hostile_texts_stay_between_their_delimiters(model, inputs, tmp_path):
     assert len(_safe("word " * 50, 20)) <= 20
 
 
+def test_a_factor_that_was_saved_as_a_scalar_still_loads(encoder):
+    state = {name: value.detach().clone() for name, value in encoder.state().items()}
+    older = {name: value.squeeze() if name.endswith("factor") else value for name, value in state.items()}
+    assert any(value.ndim == 0 for value in older.values())
+    encoder.load_state(older, "an older file")
+    assert all(torch.equal(value, state[name]) for name, value in encoder.state().items())
+
+
 def test_saved_and_loaded_encoders_give_equal_vectors(encoder, inputs, tmp_path):
     encoder.save(tmp_path)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["encoder.json", "encoder.safetensors"]

@@ -277,6 +277,8 @@ class CollaborativeEncoder(nn.Module):
             CorruptArtifactError: names or shapes differ.
         """
         own = self.state()
+        # The soft tokens' factor was a scalar, which DeepSpeed cannot spread; encoders saved then still load.
+        tensors = {name: value.reshape(1) if value.ndim == 0 else value for name, value in tensors.items()}
         if {name: value.shape for name, value in own.items()} != {n: v.shape for n, v in tensors.items()}:
             raise CorruptArtifactError(f"the weights in {where} do not fit the encoder's settings.")
         with torch.no_grad():
