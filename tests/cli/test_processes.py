@@ -56,7 +56,7 @@ def test_fine_tuning_on_deepspeed_killed_and_resumed_gives_the_losses_of_one_pro
     pytest.importorskip("deepspeed")
     zero = {"stage": stage, "stage3_param_persistence_threshold": 0}  # else weights as small as here stay whole
     (tmp_path / "zero.json").write_text(json.dumps({"zero_optimization": zero}))
-    shipped = (ROOT / "configs" / "accelerate" / "zero3.yaml").read_text().splitlines()
+    shipped = (ROOT / "configs" / "accelerate" / f"zero{stage}.yaml").read_text().splitlines()
     lines = [line for line in shipped if not line.startswith(("  zero_stage", "mixed_precision"))]
     place = lines.index("deepspeed_config:") + 1
     lines.insert(place, f"  deepspeed_config_file: {tmp_path / 'zero.json'}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -32,3 +33,5 @@ def test_without_a_calibration_it_is_refused(tmp_path: Path) -> None:
         recognised_share(calibration(tmp_path, ease_text=0.8))
     with pytest.raises(ConfigError, match="needs the calibration"):
         recognised_share(tmp_path / "nothing")
+    with pytest.raises(ConfigError, match="too few interactions"):
+        recognised_share(calibration(tmp_path, llm=math.nan, cf_alone=math.nan))

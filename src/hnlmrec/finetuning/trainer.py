@@ -104,7 +104,7 @@ def finetune(
         write_json(out / "metrics.json", {**sizes, "before": before, "after": after})
         (out / CHECKPOINT).unlink(missing_ok=True)
     if updates.processes.size > 1:
-        dist.barrier()
+        dist.barrier()  # `Processes.wait` needs gloo, and a caller may have joined them with NCCL alone
     return FinetuningResult(updates.n_steps, before, after)
 
 

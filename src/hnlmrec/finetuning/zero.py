@@ -59,7 +59,7 @@ class Zero(Copies):
                 "train_micro_batch_size_per_gpu": 1,  # is asked for, and used in its log alone
                 "gradient_accumulation_steps": self.config.gradient_accumulation,
                 "gradient_clipping": self.config.max_gradient_norm,
-                "zero_allow_untested_optimizer": True,  # PyTorch's AdamW,
+                "zero_allow_untested_optimizer": True,  # PyTorch's AdamW
                 "zero_force_ds_cpu_optimizer": False,  # also where the moments are kept in the machine's memory
                 "steps_per_print": 2**62,
             },

@@ -58,6 +58,10 @@ class JudgeConfig(EASEConfig):
     """Users scored at once."""
 
 
+ALONE = " alone"
+"""Ends the name of a report on a single evidence; those on judges come before, that with all evidence last."""
+
+
 @dataclass(frozen=True)
 class JudgeReport:
     """How good a judge is on held-out positives of users that it was not fitted on.
@@ -134,7 +138,7 @@ class Judge:
             scores = self.choice.scores(sample.features[~fitted, : 2 * n_evidence])
             reports.append(_report(name, sample, ~fitted, scores, self.calibration))
         for n, source in enumerate(self.evidence):
-            reports.append(_report(f"{source.name} alone", sample, ~fitted, sample.features[~fitted, 2 * n]))
+            reports.append(_report(source.name + ALONE, sample, ~fitted, sample.features[~fitted, 2 * n]))
         return reports
 
     def judge(self, dataset: InteractionDataset) -> JudgementTable:

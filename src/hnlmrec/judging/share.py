@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from hnlmrec.data.tables import read_json
 from hnlmrec.errors import ConfigError
+from hnlmrec.judging.judge import ALONE
 
 PER_AREA = 18.0
 MOST = 0.5
-_ALONE = " alone"
 
 
 def recognised_share(folder: Path) -> float:
@@ -24,17 +25,17 @@ def recognised_share(folder: Path) -> float:
         folder: of the stage `judge`.
 
     Raises:
-        ConfigError: there is no calibration, or it tells of no evidence alone.
+        ConfigError: there is no calibration, or too little was held out to measure it.
     """
     path = folder / "calibration.json"
     judges = read_json(path)["judges"] if path.is_file() else []
-    areas = {judge["name"]: float(judge["auc_hard"]) for judge in judges}
-    combined = [area for name, area in areas.items() if not name.endswith(_ALONE)]
-    alone = [area for name, area in areas.items() if name.endswith(_ALONE)]
+    areas = {judge["name"]: float(judge["auc_hard"]) for judge in judges if math.isfinite(judge["auc_hard"])}
+    combined = [area for name, area in areas.items() if not name.endswith(ALONE)]
+    alone = [area for name, area in areas.items() if name.endswith(ALONE)]
     if not combined or not alone:
         raise ConfigError(
-            f"training.recognised_share = auto needs the calibration of a judge, and {folder} holds none. "
-            "Set it to a number."
+            f"training.recognised_share = auto needs the calibration of a judge, and {folder} holds none, or had "
+            "too few interactions held out for one. Set it to a number."
         )
-    gain = combined[-1] - max(alone)  # judges with less evidence are listed before the judge
+    gain = combined[-1] - max(alone)
     return round(min(max(PER_AREA * gain, 0.0), MOST), 3)
