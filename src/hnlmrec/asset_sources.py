@@ -235,10 +235,12 @@ def pip_download(requirement: str, folder: Path, watch: Callable[[int], None]) -
 
 
 def _bytes_in(folder: Path) -> int:
+    """Return what the files below weigh; files and folders may vanish meanwhile, as pip moves what it has."""
     sizes = 0
-    for path in folder.rglob("*"):
-        with suppress(FileNotFoundError):  # pip moves what it has
-            sizes += path.stat().st_size if path.is_file() else 0
+    for parent, _, names in os.walk(folder):  # unlike `rglob`, it passes over a folder that is gone
+        for name in names:
+            with suppress(FileNotFoundError):
+                sizes += os.stat(os.path.join(parent, name)).st_size  # noqa: PTH116, PTH118 - a string is what walk gives
     return sizes
 
 
