@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import re
 import textwrap
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -25,6 +26,9 @@ from pydantic_core import PydanticCustomError
 from hnlmrec.errors import ConfigError, MissingFileError, did_you_mean
 
 _NULL = "null"
+_MEMBER = re.compile(
+    r"(constrained-)?(int|float|str|bool)$|literal\["
+)  # how pydantic names a union's plain members
 _UNSHOWN: LiteralString = "unshown_value"
 _NO_CREDENTIALS: LiteralString = (
     "the URL holds a user, a password, a query or a fragment (not shown here: it may be secret). Give the address "
@@ -147,7 +151,7 @@ def build(kind: type[C], values: Mapping[str, Any], *, where: str = "the configu
         # By way of JSON: its strict mode takes a list for a tuple and a string for a date, as TOML has them.
         return kind.model_validate_json(json.dumps(_replaced(values, _NULL, None), default=str))
     except pydantic.ValidationError as error:
-        lines = [_describe(kind, problem) for problem in error.errors(include_url=False)]
+        lines = [_describe(kind, problem) for problem in _joined(error.errors(include_url=False))]
         raise ConfigError(f"{where} is not valid:\n" + "\n".join(f"  - {line}" for line in lines)) from None
 
 
@@ -183,6 +187,20 @@ def _override_value(text: str) -> Any:
         return json.loads(json.dumps(tomllib.loads(f"value = {text}")["value"], default=str))
     except tomllib.TOMLDecodeError:
         return text
+
+
+def _joined(problems: Iterable[Any]) -> list[dict[str, Any]]:
+    """Make one problem of what pydantic says of each member of a union, such as a number or "auto"."""
+    joined: dict[tuple[str | int, ...], dict[str, Any]] = {}
+    for problem in problems:
+        *field, last = problem["loc"] or [""]
+        if not (field and _MEMBER.match(str(last))):
+            joined[problem["loc"]] = dict(problem)
+        elif (place := tuple(field)) in joined:
+            joined[place]["msg"] += f", or {problem['msg'].removeprefix('Input should be ')}"
+        else:
+            joined[place] = problem | {"loc": place}
+    return list(joined.values())
 
 
 def _describe(kind: type[Config], problem: Any) -> str:

@@ -160,6 +160,24 @@ def test_the_judge_of_behaviour_reads_no_text(cli: Cli, config: Path) -> None:
     assert judges == ["behaviour", "ease alone", "cf alone"]
 
 
+def test_a_catalogue_too_large_for_square_matrices_runs_without_them(cli: Cli, config: Path) -> None:
+    options = (
+        "sampler={name='dns', risk_penalty=0.5}", "negatives=text", "compare.initialisations=[]",
+        "judge={name='ease_text', memory_limit_gib=1e-9}",
+        "compare.recommenders=[{name='ease', memory_limit_gib=1e-9}, {name='item_knn'}]",
+    )  # fmt: skip
+    done = cli("run", config, *options, "--json")
+    assert done.status == 0, done.stderr
+    assert "ItemKNN's score in place of EASE's" in done.stderr
+    assert "recommender/ease is left out: EASE on" in done.stderr
+    assert list(done.json["left_out"]) == ["recommender/ease"]
+    assert [row["name"] for row in done.json["recommenders"]] == ["item_knn", "judge"]
+    stages = {stage["label"]: Path(stage["path"]) for stage in done.json["stages"]}
+    judges = [judge["name"] for judge in read_json(stages["judge"] / "calibration.json")["judges"]]
+    assert judges == ["ease_text", "item_knn alone", "text alone"]
+    assert "recommender/ease was left out" in Path(done.json["report"]).read_text(encoding="utf-8")
+
+
 @pytest.fixture
 def other(data: Path) -> Path:
     """Another data set: a part of the users, under other names, and fewer items a user."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
+from typing import Annotated, Literal
 
 import pydantic
 import pytest
@@ -82,6 +83,18 @@ def test_all_problems_are_reported_together_with_suggestions() -> None:
 def test_strings_do_not_pass_for_numbers() -> None:
     with pytest.raises(ConfigError, match=r"seed: .*given: '3'"):
         build(Outer, {"seed": "3"})
+
+
+class NumberOrAuto(Config):
+    n: Annotated[int, Field(ge=1)] | Literal["auto"] = 3
+
+
+@pytest.mark.parametrize(("given", "said"), [(0, "greater than or equal to 1"), ("many", "a valid integer")])
+def test_a_number_or_a_word_is_one_problem(given: object, said: str) -> None:
+    assert build(NumberOrAuto, {"n": "auto"}).n == "auto"
+    with pytest.raises(ConfigError) as caught:
+        build(NumberOrAuto, {"n": given})
+    assert str(caught.value).splitlines()[1:] == [f"  - n: Input should be {said}, or 'auto' (given: {given!r})"]
 
 
 def test_configs_are_frozen() -> None:

@@ -15,7 +15,7 @@ from hnlmrec.data.embeddings import EmbeddingTable
 from hnlmrec.data.interactions import InteractionDataset, Interactions, Vocabulary
 from hnlmrec.data.judgements import JudgementTable
 from hnlmrec.errors import ConfigError, DataError, UnknownIdError
-from hnlmrec.judging import DotEvidence, EASEEvidence, Judge, JudgeConfig, TextEvidence, hold_out_of_train
+from hnlmrec.judging import DotEvidence, Judge, JudgeConfig, RecommenderEvidence, TextEvidence, hold_out_of_train
 from hnlmrec.judging.calibration import (
     ConditionalLogit,
     IsotonicCalibration,
@@ -24,6 +24,7 @@ from hnlmrec.judging.calibration import (
     calibration_bins,
 )
 from hnlmrec.models.base import Batch, Embeddings
+from hnlmrec.models.ease import EASE
 from hnlmrec.negative_sampling import SAMPLERS, SamplerResources
 from hnlmrec.negative_sampling.candidates import CandidateConfig
 from hnlmrec.negative_sampling.risk import Guard
@@ -68,11 +69,30 @@ def item_texts(data: InteractionDataset) -> EmbeddingTable:
 
 def fitted_judge(data: InteractionDataset) -> tuple[Judge, list[float]]:
     config = JudgeConfig(regularization=5.0, hard_candidates=20, uniform_candidates=20, top=10, chunk_size=50)
-    judge = Judge(config, [EASEEvidence(config), TextEvidence(item_texts(data), 3.0, 1.0)])
+    judge = Judge(config, [RecommenderEvidence("ease", EASE(config)), TextEvidence(item_texts(data), 3.0, 1.0)])
     inner = hold_out_of_train(data, 0.2, np.random.default_rng(3))
     reports = judge.fit(inner, RandomStreams(3))
     assert [report.name for report in reports] == ["ease_text", "ease alone", "text alone"]
     return judge, [report.auc_uniform for report in reports]
+
+
+def test_text_evidence_of_a_large_catalogue_is_the_same() -> None:
+    data, users = grouped_dataset(), np.array([5, 0, 119])
+    kept, made = (TextEvidence(item_texts(data), 3.0, memory_limit_gib=gib) for gib in (1.0, 0.0))
+    for evidence in (kept, made):
+        evidence.fit(data)
+    np.testing.assert_allclose(made.scores(users), kept.scores(users), rtol=1e-5)
+
+
+def test_the_chunks_of_a_large_catalogue_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = grouped_dataset()
+    whole, areas = fitted_judge(data)
+    monkeypatch.setattr("hnlmrec.judging.judge._FEATURES", 7 * 4 * N_ITEMS)  # seven users at once
+    small, areas_in_chunks = fitted_judge(data)
+    assert areas_in_chunks == pytest.approx(areas)
+    tables = whole.judge(data), small.judge(data)
+    np.testing.assert_array_equal(*(table.items for table in tables))
+    np.testing.assert_allclose(*(table.probabilities for table in tables), rtol=1e-5)
 
 
 def test_holding_out_splits_train_and_reads_nothing_else() -> None:

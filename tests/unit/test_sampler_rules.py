@@ -12,7 +12,7 @@ from torch import Tensor
 from hnlmrec.data.interactions import InteractionDataset, Interactions, Vocabulary
 from hnlmrec.models.base import Embeddings
 from hnlmrec.negative_sampling import SAMPLERS, NegativeSampler, SamplerResources, build_sampler
-from hnlmrec.negative_sampling.candidates import CandidateSampler
+from hnlmrec.negative_sampling.candidates import CandidateSampler, number_of_candidates
 from hnlmrec.negative_sampling.layers import pool
 from hnlmrec.negative_sampling.scoring import candidate_scores
 from hnlmrec.negative_sampling.softmax_v import hardness_weights
@@ -83,6 +83,23 @@ def test_dns_takes_the_hardest_candidate(monkeypatch: pytest.MonkeyPatch) -> Non
     drawn = sampler.sample(*make_batch(make_dataset()), embeddings, torch.Generator()).items
     best = naive_scores(embeddings, candidates).argmax(2)
     assert (drawn.numpy() == np.take_along_axis(candidates, best[:, :, None], 2)[:, :, 0]).all()
+
+
+@pytest.mark.parametrize(("n_items", "n"), [(148, 1), (1_008, 10), (1_599, 15), (11_924, 16)])
+def test_the_number_of_candidates_may_follow_from_the_catalogue(n_items: int, n: int) -> None:
+    assert number_of_candidates("auto", n_items) == n
+    assert number_of_candidates(32, n_items) == 32
+
+
+@pytest.mark.parametrize("name", ["dns", "dns_mn", "mixgcf", "ahns"])
+def test_a_small_catalogue_gets_one_candidate(name: str) -> None:
+    sampler = make(name, n_candidates="auto")
+    assert isinstance(sampler, CandidateSampler)
+    assert sampler.n_candidates == 1
+    users, positives = make_batch(make_dataset())
+    embeddings = make_embeddings(2)
+    drawn = sampler.sample(users, positives, embeddings, torch.Generator()).embeddings(embeddings)
+    assert drawn.shape == (len(users), 1, SIZE)
 
 
 def test_dns_mn_is_uniform_among_the_top_m(monkeypatch: pytest.MonkeyPatch) -> None:

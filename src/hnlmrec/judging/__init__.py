@@ -5,8 +5,8 @@ from __future__ import annotations
 from hnlmrec.judging.co_interaction import CoInteractionConfig, tune_on_co_interactions
 from hnlmrec.judging.evidence import (
     DotEvidence,
-    EASEEvidence,
     Evidence,
+    RecommenderEvidence,
     TextEvidence,
     TunedTextEvidence,
     TunedTexts,
@@ -17,11 +17,11 @@ from hnlmrec.judging.judge import Judge, JudgeConfig, JudgeReport
 __all__ = [
     "CoInteractionConfig",
     "DotEvidence",
-    "EASEEvidence",
     "Evidence",
     "Judge",
     "JudgeConfig",
     "JudgeReport",
+    "RecommenderEvidence",
     "TextEvidence",
     "TunedTextEvidence",
     "TunedTexts",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,11 +10,10 @@ import numpy.typing as npt
 from hnlmrec.data.embeddings import EmbeddingTable, unit_rows
 from hnlmrec.data.interactions import InteractionDataset, Numbers
 from hnlmrec.judging.co_interaction import CoInteractionConfig, tune_on_co_interactions
-from hnlmrec.models.ease import EASEConfig, ease_weights
-from hnlmrec.models.ease_text import positive_cosines
-from hnlmrec.models.recommender import check_square_memory
+from hnlmrec.models.recommender import Recommender, squares_gib
 
 Scores = npt.NDArray[np.float32]
+_BLOCK = 1_024  # items whose cosines with all others are made at once, where not all are kept
 
 
 class Evidence(Protocol):
@@ -32,45 +30,36 @@ class Evidence(Protocol):
         ...
 
 
-class ItemItemEvidence(ABC):
-    """The sum over the user's train items h of weight(h, j)."""
+class RecommenderEvidence:
+    """The score of a recommender that reads behaviour alone: EASE, or ItemKNN.
 
-    name: str
+    Args:
+        name: of this evidence, in reports.
+        recommender: fitted anew on each train split.
+    """
+
+    def __init__(self, name: str, recommender: Recommender) -> None:
+        self.name, self.recommender = name, recommender
 
     def fit(self, dataset: InteractionDataset) -> None:
-        """Read the train split, and make the weights [n_items, n_items]."""
-        self._train = dataset.train.to_scipy()
-        self._weights = self.weights(dataset)
-
-    @abstractmethod
-    def weights(self, dataset: InteractionDataset) -> Scores:
-        """Return float32 [n_items, n_items]."""
+        """Fit the recommender."""
+        self.recommender.fit(dataset)
 
     def scores(self, users: Numbers) -> Scores:
         """Return float32 [B, n_items]."""
-        return np.asarray(self._train[users] @ self._weights, dtype=np.float32)
+        return np.asarray(self.recommender.score(users).numpy(), dtype=np.float32)
 
 
-class EASEEvidence(ItemItemEvidence):
-    """EASE's score: behaviour alone (Steck, 2019)."""
-
-    name = "ease"
-
-    def __init__(self, config: EASEConfig) -> None:
-        self.config = config
-
-    def weights(self, dataset: InteractionDataset) -> Scores:
-        """Solve for the weights; see `ease_weights`."""
-        return ease_weights(dataset, self.config).astype(np.float32)
-
-
-class TextEvidence(ItemItemEvidence):
+class TextEvidence:
     """The sum over the user's train items of max(cosine, 0)^power between their texts and the item's.
+
+    All cosines are kept where `memory_limit_gib` has room for EASE; in a larger catalogue those of the users' own
+    items are made whenever they are asked for, so memory grows with n_items alone.
 
     Args:
         item_vectors: text vectors by item id; an item without one has no text score.
         power: above 1, near texts count and merely related ones hardly do.
-        memory_limit_gib: see `check_square_memory`.
+        memory_limit_gib: see `squares_gib`.
     """
 
     name = "text"
@@ -78,12 +67,31 @@ class TextEvidence(ItemItemEvidence):
     def __init__(self, item_vectors: EmbeddingTable, power: float, memory_limit_gib: float) -> None:
         self.item_vectors, self.power, self.memory_limit_gib = item_vectors, power, memory_limit_gib
 
-    def weights(self, dataset: InteractionDataset) -> Scores:
-        """Return the cosines to that power, zero on the diagonal."""
-        check_square_memory(dataset.n_items, 1, self.memory_limit_gib, "text evidence")
-        cosines = positive_cosines(self.vectors(dataset))
+    def fit(self, dataset: InteractionDataset) -> None:
+        """Read the train split, and make the cosines to that power where they are kept."""
+        self._train = dataset.train.to_scipy()
+        self._unit = unit_rows(self.vectors(dataset))
+        keeps_all = squares_gib(dataset.n_items) <= self.memory_limit_gib
+        self._weights = self._of(np.arange(dataset.n_items), self._unit) if keeps_all else None
+
+    def scores(self, users: Numbers) -> Scores:
+        """Return float32 [B, n_items]."""
+        rows = self._train[users]
+        if self._weights is not None:
+            return np.asarray(rows @ self._weights, dtype=np.float32)
+        result = np.zeros(rows.shape, dtype=np.float32)
+        own = np.unique(rows.indices).astype(np.int64)
+        for start in range(0, len(own), _BLOCK):
+            items = own[start : start + _BLOCK]
+            weights: Any = self._of(items, self._unit[items])
+            result += rows[:, items] @ weights
+        return result
+
+    def _of(self, items: Numbers, unit: Scores) -> Scores:
+        """Return the weights of some items with all, float32 [n, n_items]; zero with themselves."""
+        cosines: Scores = np.maximum(unit @ self._unit.T, np.float32(0.0))
         np.power(cosines, np.float32(self.power), out=cosines)
-        np.fill_diagonal(cosines, 0.0)
+        cosines[np.arange(len(items)), items] = 0.0
         return cosines
 
     def vectors(self, dataset: InteractionDataset) -> npt.NDArray[Any]:
@@ -121,7 +129,7 @@ class TunedTextEvidence(TextEvidence):
         name: of this evidence, in reports.
         texts: several pieces of evidence, with other powers, may share them.
         power: see `TextEvidence`.
-        memory_limit_gib: see `check_square_memory`.
+        memory_limit_gib: see `TextEvidence`.
     """
 
     def __init__(self, name: str, texts: TunedTexts, power: float, memory_limit_gib: float) -> None:

@@ -27,6 +27,7 @@ from hnlmrec.models.ease import EASEConfig
 from hnlmrec.rng import RandomStreams
 
 _CHUNK = 512  # users scored at once
+_FEATURES = 2**28  # values of all evidence held at once: 1 GiB
 JudgeName = Literal["behaviour", "ease_text", "tuned_text", "llm"]
 
 
@@ -37,6 +38,9 @@ class JudgeConfig(EASEConfig):
     """`behaviour`: EASE and the pre-trained CF model, no text. `ease_text`: EASE and the texts' cosines.
     `tuned_text`: these, and text vectors that are tuned on behaviour, those of a language model too where
     `judge_encoder` names one. `llm`: all of these, the CF model, and the LLM that was fine-tuned with it."""
+    item_item: Literal["auto", "ease", "item_knn"] = added("auto")
+    """What tells of behaviour: `ease`; or `item_knn`, weaker, whose memory does not grow with n_items squared.
+    `auto`: EASE where its matrices are within `memory_limit_gib`."""
     text_power: float = Field(3.0, gt=0)
     """Exponent of the text cosines."""
     tuning: CoInteractionConfig = added(CoInteractionConfig())
@@ -124,6 +128,7 @@ class Judge:
             inner: its train split makes the evidence, its valid split holds the positives held out of train.
             streams: the stream "judge/sample" decides which pairs are drawn.
         """
+        self._n_items = inner.n_items
         for source in self.evidence:
             source.fit(inner)
         rng = streams.generator("judge/sample")
@@ -166,8 +171,9 @@ class Judge:
 
     def _features(self, users: Numbers) -> Iterator[tuple[Numbers, npt.NDArray[np.float32]]]:
         """Yield (users [B], features [B, n_items, 2 f])."""
-        for start in range(0, len(users), self.config.chunk_size):
-            chunk = users[start : start + self.config.chunk_size]
+        size = max(1, min(self.config.chunk_size, _FEATURES // (2 * len(self.evidence) * self._n_items)))
+        for start in range(0, len(users), size):
+            chunk = users[start : start + size]
             yield chunk, self._transformed([source.scores(chunk) for source in self.evidence])
 
     def _transformed(self, scores: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:

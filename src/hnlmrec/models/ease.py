@@ -41,6 +41,10 @@ class EASE(ItemItemRecommender):
         super().__init__()
         self.config = config
 
+    def check_catalogue(self, n_items: int) -> None:
+        """Refuse a catalogue whose matrices are larger than `memory_limit_gib`."""
+        check_square_memory(n_items, self.config.memory_limit_gib, "EASE")
+
     def fit(self, dataset: InteractionDataset, item_vectors: EmbeddingTable | None = None) -> None:  # noqa: ARG002
         """Solve for the weights. Time grows with n_items cubed, memory with n_items squared.
 
@@ -57,7 +61,7 @@ def ease_weights(dataset: InteractionDataset, config: EASEConfig) -> npt.NDArray
     Raises:
         ConfigError: the matrices are larger than `memory_limit_gib`.
     """
-    check_square_memory(dataset.n_items, 3, config.memory_limit_gib, "EASE")
+    check_square_memory(dataset.n_items, config.memory_limit_gib, "EASE")
     train = dataset.train.to_scipy().astype(np.float64)
     gram: npt.NDArray[np.float64] = (train.T @ train).toarray()
     gram[np.diag_indices_from(gram)] += config.regularization

@@ -18,7 +18,7 @@ from hnlmrec.data.embeddings import EmbeddingTable, unit_rows
 from hnlmrec.data.interactions import InteractionDataset
 from hnlmrec.errors import ConfigError
 from hnlmrec.models.ease import EASEConfig, ease_weights
-from hnlmrec.models.recommender import ItemItemRecommender
+from hnlmrec.models.recommender import ItemItemRecommender, check_square_memory
 
 
 class EASETextConfig(EASEConfig):
@@ -40,6 +40,10 @@ class EASEText(ItemItemRecommender):
     def __init__(self, config: EASETextConfig) -> None:
         super().__init__()
         self.config = config
+
+    def check_catalogue(self, n_items: int) -> None:
+        """Refuse a catalogue whose matrices are larger than `memory_limit_gib`."""
+        check_square_memory(n_items, self.config.memory_limit_gib, "EASE with texts")
 
     def fit(self, dataset: InteractionDataset, item_vectors: EmbeddingTable | None = None) -> None:
         """Solve for EASE's weights and add the text part; an item without a vector has none.

@@ -27,6 +27,9 @@ class Recommender(ABC):
     needs_item_vectors: ClassVar[bool] = False
     """Whether `fit` must be given the items' text vectors."""
 
+    def check_catalogue(self, n_items: int) -> None:  # noqa: B027 most recommenders fit any catalogue
+        """Raise ConfigError where a catalogue of this size is too large for it, before anything is computed."""
+
     @abstractmethod
     def fit(self, dataset: InteractionDataset, item_vectors: EmbeddingTable | None = None) -> None:
         """Learn from the train split alone.
@@ -58,19 +61,23 @@ class ItemItemRecommender(Recommender):
         return torch.from_numpy((rows @ self._weights).toarray().astype(np.float32))
 
 
-def check_square_memory(n_items: int, n_copies: int, limit_gib: float, name: str) -> None:
-    """Refuse to make dense item-by-item matrices that are larger than the limit.
+def squares_gib(n_items: int) -> float:
+    """Return what the three float64 matrices [n_items, n_items] that EASE holds at once need, in GiB."""
+    return 3 * 8 * n_items**2 / 2**30
+
+
+def check_square_memory(n_items: int, limit_gib: float, name: str) -> None:
+    """Refuse to make EASE's dense item-by-item matrices where they are larger than the limit.
 
     Args:
         n_items: size of the catalogue.
-        n_copies: number of float64 matrices [n_items, n_items] held at once.
         limit_gib: the user's limit, in GiB.
         name: of the recommender, for the message.
 
     Raises:
         ConfigError: the matrices need more than the limit.
     """
-    needed = n_copies * 8 * n_items**2 / 2**30
+    needed = squares_gib(n_items)
     if needed > limit_gib:
         raise ConfigError(
             f"{name} on {n_items} items needs about {needed:.1f} GiB of memory, the limit is {limit_gib:g} GiB: "

@@ -17,14 +17,14 @@ from torch.nn import functional
 from hnlmrec.data.interactions import InteractionDataset
 from hnlmrec.models.base import Embeddings, take
 from hnlmrec.negative_sampling.base import Negatives, SamplerResources
-from hnlmrec.negative_sampling.candidates import CandidateConfig, CandidateSampler, choose
+from hnlmrec.negative_sampling.candidates import CandidateConfig, CandidateSampler, NCandidates, choose
 from hnlmrec.negative_sampling.layers import own_layer_pairs, pool
 
 
 class DENSConfig(CandidateConfig):
     """The K negatives are each chosen from n candidates of their own."""
 
-    n_candidates: int = Field(6, ge=1)
+    n_candidates: NCandidates = 6
     """Number n of uniform candidates that one negative is chosen from."""
     warmup_epochs: int = Field(100, ge=1)
     """T0: over these epochs the choice moves from hard negatives to those of the irrelevant factors."""

@@ -13,13 +13,13 @@ from torch import Tensor
 from hnlmrec.data.interactions import InteractionDataset
 from hnlmrec.models.base import Embeddings
 from hnlmrec.negative_sampling.base import Negatives
-from hnlmrec.negative_sampling.candidates import CandidateConfig, CandidateSampler, choose
+from hnlmrec.negative_sampling.candidates import CandidateConfig, CandidateSampler, NCandidates, choose
 
 
 class DNSMNConfig(CandidateConfig):
     """The K negatives are drawn independently, each from N = `n_candidates` candidates of its own."""
 
-    n_candidates: int = Field(100, ge=1)
+    n_candidates: NCandidates = 100
     """N, the number of uniform candidates that one negative is chosen from."""
     n_top: int = Field(5, ge=1)
     """M: the negative is uniform among this many highest-scored candidates; 1 is DNS, N is uniform sampling.
@@ -36,7 +36,7 @@ class DNSMNSampler(CandidateSampler):
 
     def __init__(self, dataset: InteractionDataset, config: DNSMNConfig) -> None:
         super().__init__(dataset, config)
-        self.n_top = min(config.n_top, config.n_candidates)
+        self.n_top = min(config.n_top, self.n_candidates)
 
     def sample(self, users: Tensor, positives: Tensor, embeddings: Embeddings, rng: torch.Generator) -> Negatives:
         """Draw K items for each user, int64 [B, K]."""

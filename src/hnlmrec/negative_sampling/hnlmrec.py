@@ -5,16 +5,15 @@
 
 from __future__ import annotations
 
-from pydantic import Field
-
+from hnlmrec.negative_sampling.candidates import NCandidates
 from hnlmrec.negative_sampling.semantic import SemanticConfig, SemanticSampler
 
 
 class HNLMRecConfig(SemanticConfig):
     """As `semantic`, with a hard item in place of a random one."""
 
-    n_candidates: int = Field(16, ge=1)
-    """Number of uniform candidates of which e_j is the one that the model scores highest."""
+    n_candidates: NCandidates = 16
+    """Number of uniform candidates of which e_j is the one that the model scores highest; `auto` as for DNS."""
 
 
 class HNLMRecSampler(SemanticSampler):

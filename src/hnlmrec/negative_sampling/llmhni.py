@@ -19,14 +19,14 @@ from hnlmrec.data.node_texts import mean_item_texts
 from hnlmrec.errors import DataError
 from hnlmrec.models.base import Embeddings
 from hnlmrec.negative_sampling.base import Negatives, SamplerResources
-from hnlmrec.negative_sampling.candidates import CandidateConfig, CandidateSampler, choose
+from hnlmrec.negative_sampling.candidates import CandidateConfig, CandidateSampler, NCandidates, choose
 from hnlmrec.negative_sampling.semantic import ItemVectors
 
 
 class LLMHNIConfig(CandidateConfig):
     """The K negatives are each the best of n candidates of their own."""
 
-    n_candidates: int = Field(16, ge=1)
+    n_candidates: NCandidates = 16
     """Number n of candidates, drawn uniformly outside the user's train items, that one negative is chosen from."""
     semantic_weight: float = Field(2.0, ge=0)
     """What a candidate's score loses for a cosine of 1 between its text and the user's; 0 makes it DNS."""

@@ -22,7 +22,13 @@ from hnlmrec.data.judgements import JudgementTable
 from hnlmrec.errors import DataError
 from hnlmrec.models.base import Embeddings
 from hnlmrec.negative_sampling.base import Negatives, NegativeSampler, SamplerConfig, SamplerResources
-from hnlmrec.negative_sampling.candidates import UniformCandidates, choose, guard_of
+from hnlmrec.negative_sampling.candidates import (
+    NCandidates,
+    UniformCandidates,
+    choose,
+    guard_of,
+    number_of_candidates,
+)
 from hnlmrec.negative_sampling.pair_index import PairIndex
 from hnlmrec.negative_sampling.risk import Guard
 from hnlmrec.negative_sampling.scoring import candidate_scores
@@ -44,8 +50,9 @@ class SemanticConfig(SamplerConfig):
     """`constant`, `linear` (rises to alpha) or `beta` (random for each pair)."""
     warmup_epochs: int = Field(20, ge=1)
     """Epochs over which the linear schedule rises."""
-    n_candidates: int = Field(1, ge=1)
-    """Number of uniform candidates of which e_j is the one that the model scores highest; 1 is a random item."""
+    n_candidates: NCandidates = 1
+    """Number of uniform candidates of which e_j is the one that the model scores highest; 1 is a random item, and
+    `auto` one in a hundred of the catalogue's items, at least 1 and at most 16."""
     nominated: int = Field(0, ge=0)
     """Catalogue items that the pair's generated negatives stand for, added to the candidates."""
     risk_penalty: float = Field(0.0, ge=0)
@@ -111,6 +118,7 @@ class SemanticSampler(NegativeSampler):
             false = usable & judgements.lists(table.users, table.items)
             self.n_judged_false, usable = int(false.sum()), usable & ~false
         self.candidates = UniformCandidates(dataset.train)
+        self.n_candidates = number_of_candidates(config.n_candidates, dataset.n_items)
         self.guard: Guard | None = None
         self.index = PairIndex(table.users[usable], table.positives[usable], dataset.n_items)
         self.register_buffer("table_rows", torch.from_numpy(np.flatnonzero(usable)), persistent=False)
@@ -207,7 +215,7 @@ class SemanticSampler(NegativeSampler):
     def _plain(self, users: Tensor, positives: Tensor, embeddings: Embeddings, rng: torch.Generator) -> Tensor:
         """Choose the items that the hard negatives are mixed with, int64 [B, K]."""
         config, k = self.config, self.n_negatives
-        drawn = self.candidates.draw(users, k * config.n_candidates, rng)
+        drawn = self.candidates.draw(users, k * self.n_candidates, rng)
         candidates = drawn.view(len(users), k, -1)  # [B, K, n]
         if config.nominated:
             named = self._nominated(users, positives, k * config.nominated, rng).view(len(users), k, -1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -18,17 +19,22 @@ from hnlmrec.evaluation.evaluator import EvaluationConfig, Scorer
 from hnlmrec.evaluation.files import write_evaluation
 from hnlmrec.judging import (
     DotEvidence,
-    EASEEvidence,
     Evidence,
     Judge,
     JudgeConfig,
+    RecommenderEvidence,
     TextEvidence,
     TunedTextEvidence,
     TunedTexts,
 )
+from hnlmrec.models.ease import EASE
+from hnlmrec.models.item_knn import ItemKNN, ItemKNNConfig
+from hnlmrec.models.recommender import squares_gib
 from hnlmrec.pipeline.graph import Stage, StageSummary
 from hnlmrec.pipeline.training_stages import evaluate_splits
 from hnlmrec.rng import RandomStreams
+
+log = logging.getLogger(__name__)
 
 
 class JudgeStageConfig(Config):
@@ -59,7 +65,7 @@ class JudgeStage(Stage[JudgeStageConfig]):
         dataset = InteractionDataset.load(inputs["prepare"])
         inner = InteractionDataset.load(inputs["inner"])
         streams = RandomStreams(self.config.seed)
-        judge = _judge(config, inputs, streams.integer("judge/tuning"))
+        judge = _judge(config, inputs, dataset.n_items, streams.integer("judge/tuning"))
         reports = judge.fit(inner, streams)
         table = judge.judge(dataset)
         table.save(out, dataset)
@@ -70,8 +76,8 @@ class JudgeStage(Stage[JudgeStageConfig]):
         return StageSummary({"judgements": len(table), **areas, **hard})
 
 
-def _judge(config: JudgeConfig, inputs: Mapping[str, Path], seed: int) -> Judge:
-    evidence: list[Evidence] = [EASEEvidence(config)]
+def _judge(config: JudgeConfig, inputs: Mapping[str, Path], n_items: int, seed: int) -> Judge:
+    evidence: list[Evidence] = [_behaviour(config, n_items)]
     if config.name == "behaviour":
         return Judge(config, [*evidence, _dot_evidence("cf", inputs["pretrain"])])
     texts = EmbeddingTable.load(inputs["texts"], "items")
@@ -90,6 +96,23 @@ def _judge(config: JudgeConfig, inputs: Mapping[str, Path], seed: int) -> Judge:
         smaller["without the fine-tuned LLM"] = len(evidence)
         evidence.append(_dot_evidence("llm", inputs["vectors"]))
     return Judge(config, evidence, {name: n for name, n in smaller.items() if n < len(evidence)})
+
+
+def _behaviour(config: JudgeConfig, n_items: int) -> Evidence:
+    name = config.item_item
+    if name == "auto":
+        needed = squares_gib(n_items)
+        name = "ease" if needed <= config.memory_limit_gib else "item_knn"
+        if name == "item_knn":
+            log.warning(
+                "the judge weighs ItemKNN's score in place of EASE's, which needs %.1f GiB for %d items; "
+                "judge.memory_limit_gib is %g.",
+                needed,
+                n_items,
+                config.memory_limit_gib,
+            )
+    recommender = EASE(config) if name == "ease" else ItemKNN(ItemKNNConfig())
+    return RecommenderEvidence(name, recommender)
 
 
 def _tuned_evidence(name: str, vectors: EmbeddingTable, config: JudgeConfig, seed: int) -> list[Evidence]:

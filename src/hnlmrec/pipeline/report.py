@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hnlmrec.errors import DataError
-from hnlmrec.pipeline.results import Run
+from hnlmrec.pipeline.results import Run, left_out_lines
 from hnlmrec.reporting import Experiment, ReportInputs, write_report
 from hnlmrec.reporting.audit import DEFAULT_USERS, Audit, write_audit, write_user_audit
 
@@ -72,6 +72,7 @@ def run_inputs(run: Run) -> ReportInputs:
             (row["name"], run.payload(f"recommender/{row['name']}")) for row in run.result["recommenders"]
         ),
         judge=_judge(run),
+        left_out=left_out_lines(run.result),
     )
 
 

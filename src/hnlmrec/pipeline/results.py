@@ -99,6 +99,11 @@ def describe_run(
     return described
 
 
+def left_out_lines(result: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return a line for each recommender that could not be fitted to the catalogue."""
+    return tuple(f"{label} was left out: {reason}" for label, reason in result.get("left_out", {}).items())
+
+
 def summary_table(result: Mapping[str, Any]) -> str:
     """Return the lines that a person sees at the end of a run."""
     data, llm = result["dataset"], result["llm"]
@@ -124,6 +129,7 @@ def summary_table(result: Mapping[str, Any]) -> str:
             lines.append(f"{label:<{width}}  " + "  ".join(cells))
         if result.get("select_on") == "test":
             lines.append("selected on test: the best epoch was picked on the test split, so these are optimistic.")
+    lines += left_out_lines(result)
     lines += ["", f"{result['seconds']['total']:.1f} s; results in {result['run_dir']}"]
     if "report" in result:
         lines.append(f"report: {result['report']}")

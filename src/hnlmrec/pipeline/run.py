@@ -30,6 +30,7 @@ from hnlmrec.pipeline.graph import Node, NodeResult, run_graph
 from hnlmrec.pipeline.report import write_run_report
 from hnlmrec.pipeline.results import RESULT, STAGES, describe_run, open_run
 from hnlmrec.pipeline.session import LLMSession
+from hnlmrec.pipeline.training_stages import RecommenderStage
 from hnlmrec.processes import joined
 from hnlmrec.rng import RandomStreams
 
@@ -86,8 +87,10 @@ def run_pipeline(
         nodes = _up_to(build_graph(config, session, shown), until)
         prepared = run_graph(nodes[:1], store)
         warn_of_data(prepared["prepare"], config.data)
-        _check_catalogue(config, prepared["prepare"].counts["items"])
-        results = run_graph(nodes, store, prepared)
+        n_items = prepared["prepare"].counts["items"]
+        _check_catalogue(config, n_items)
+        left_out = _left_out(nodes, n_items)
+        results = run_graph([node for node in nodes if node.label not in left_out], store, prepared)
     if not processes.is_main:
         return {}
     with storage_errors(folder):
@@ -97,6 +100,7 @@ def run_pipeline(
         (folder / "config.toml").write_text(to_toml(config), encoding="utf-8")
         write_json(folder / STAGES, [result.describe() for result in results.values()])
         result = describe_run(config, folder, results, seconds=time.perf_counter() - started)
+        result["left_out"] = left_out
         if "experiment" in result:
             _copy_main_results(folder, results, result["experiment"])
         write_json(folder / RESULT, result)
@@ -184,6 +188,19 @@ def _check_catalogue(config: RunConfig, n_items: int) -> None:
             f"{' and '.join(too_long)}, but the catalogue has {n_items}. Set lists of at most that length, for "
             f"example evaluation.ks=[{min(5, n_items)}] training.select_by=recall@{min(5, n_items)}."
         )
+
+
+def _left_out(nodes: list[Node], n_items: int) -> dict[str, str]:
+    """Return, by label, why a recommender does not fit a catalogue of this size; the run goes on without it."""
+    reasons: dict[str, str] = {}
+    for node in nodes:
+        if isinstance(node.stage, RecommenderStage):
+            try:
+                node.stage.recommender().check_catalogue(n_items)
+            except ConfigError as error:
+                reasons[node.label] = str(error)
+                log.warning("%s is left out: %s", node.label, error)
+    return reasons
 
 
 def _up_to(nodes: list[Node], until: str | None) -> list[Node]:

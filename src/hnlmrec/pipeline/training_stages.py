@@ -34,6 +34,7 @@ from hnlmrec.judging.share import MOST, PER_AREA, recognised_share
 from hnlmrec.models import MODELS
 from hnlmrec.models.base import Embeddings, TrainableModel
 from hnlmrec.models.initial_table import initial_embeddings, initial_table_digests
+from hnlmrec.models.recommender import Recommender
 from hnlmrec.models.recommenders import RECOMMENDERS
 from hnlmrec.negative_sampling import SAMPLERS
 from hnlmrec.negative_sampling.base import SamplerResources
@@ -257,10 +258,14 @@ class RecommenderStage(Stage[RecommenderStageConfig]):
     def __init__(self, config: RecommenderStageConfig) -> None:
         self.config = config
 
+    def recommender(self) -> Recommender:
+        """Return the recommender, not yet fitted."""
+        return RECOMMENDERS[self.config.recommender.name](self.config.recommender)
+
     def run(self, inputs: Mapping[str, Path], out: Path) -> StageSummary:
         """Write metrics, values by user and hits."""
         dataset = InteractionDataset.load(inputs["prepare"])
-        recommender = RECOMMENDERS[self.config.recommender.name](self.config.recommender)
+        recommender = self.recommender()
         vectors = EmbeddingTable.load(inputs["texts"], "items") if "texts" in inputs else None
         recommender.fit(dataset, vectors)
         results = evaluate_splits(recommender.score, dataset, self.config.evaluation)

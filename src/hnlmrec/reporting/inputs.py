@@ -63,6 +63,7 @@ class ReportInputs:
         baselines: (label, evaluate folder) of recommenders that need no training loop.
         negatives: folder of the table of hard negatives, where it is not `encode`.
         judge: folder of calibration.json: how well judges of false negatives are calibrated.
+        left_out: what the run could not make, each with the reason.
     """
 
     name: str
@@ -76,6 +77,7 @@ class ReportInputs:
     baselines: tuple[tuple[str, Path], ...] = ()
     negatives: Path | None = None
     judge: Path | None = None
+    left_out: tuple[str, ...] = ()
 
     @cached_property
     def dataset(self) -> InteractionDataset:

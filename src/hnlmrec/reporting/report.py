@@ -52,7 +52,7 @@ def _content(inputs: ReportInputs) -> dict[str, Any]:
         "name": inputs.name,
         "summary": summarise(inputs, statistics, names, uniform, noise),
         "facts": _facts(inputs, statistics),
-        "warnings": statistics.get("warnings", []),
+        "warnings": [*statistics.get("warnings", []), *inputs.left_out],
         "llm": llm_stages(inputs),
         "llm_counts": LLM_COUNTS,
         "grounding": _grounding(inputs),

@@ -11,7 +11,8 @@ import polars as pl
 from hnlmrec.data.embeddings import EmbeddingTable, HardNegativeTable, unit_rows
 from hnlmrec.data.interactions import InteractionDataset
 from hnlmrec.data.judgements import JudgementTable
-from hnlmrec.judging import EASEEvidence, Judge, JudgeConfig, TextEvidence, hold_out_of_train
+from hnlmrec.judging import Evidence, Judge, JudgeConfig, RecommenderEvidence, TextEvidence, hold_out_of_train
+from hnlmrec.models.ease import EASE
 from hnlmrec.rng import RandomStreams
 from hnlmrec.simulation.world import PlantedWorld
 
@@ -67,7 +68,10 @@ def judge_world(world: PlantedWorld, streams: RandomStreams, config: JudgeConfig
     dataset = world.dataset
     inner = hold_out_of_train(dataset, config.holdout, streams.generator("judge/holdout"))
     texts = EmbeddingTable(dataset.items, world.item_texts)
-    evidence = [EASEEvidence(config), TextEvidence(texts, config.text_power, config.memory_limit_gib)]
+    evidence: list[Evidence] = [
+        RecommenderEvidence("ease", EASE(config)),
+        TextEvidence(texts, config.text_power, config.memory_limit_gib),
+    ]
     judge = Judge(config, evidence)
     judge.fit(inner, streams)
     users, items = np.nonzero(world.false_negatives)
