@@ -28,8 +28,8 @@ def draw(n_pairs: int, seed: int = 0) -> tuple[Pairs, Pairs]:
     keys = np.zeros(0, dtype=np.int64)
     while len(keys) < n_pairs:
         n = int(1.2 * (n_pairs - len(keys))) + 100
-        users = np.concatenate([everyone, _ranks(n_users, 0.6, n, rng)])
-        items = _ranks(n_items, 0.8, len(users), rng)
+        users = np.concatenate([everyone, ranks(n_users, 0.6, n, rng)])
+        items = ranks(n_items, 0.8, len(users), rng)
         keys = np.unique(np.concatenate([keys, users * n_items + items]))
         everyone = everyone[:0]
     keys = np.sort(rng.permutation(keys)[:n_pairs])
@@ -39,7 +39,7 @@ def draw(n_pairs: int, seed: int = 0) -> tuple[Pairs, Pairs]:
     return (users[~held_out], items[~held_out]), (users[held_out], items[held_out])
 
 
-def _ranks(n: int, exponent: float, size: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+def ranks(n: int, exponent: float, size: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
     shares = np.cumsum((np.arange(n) + 10.0) ** -exponent)
     return np.searchsorted(shares, rng.random(size) * shares[-1]).astype(np.int64)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from hnlmrec.artifacts import write_json
 from hnlmrec.data.embeddings import EmbeddingTable
 from hnlmrec.data.interactions import InteractionDataset, Interactions, Vocabulary
 from hnlmrec.data.judgements import JudgementTable
@@ -28,6 +29,7 @@ from hnlmrec.models.ease import EASE
 from hnlmrec.negative_sampling import SAMPLERS, SamplerResources
 from hnlmrec.negative_sampling.candidates import CandidateConfig
 from hnlmrec.negative_sampling.risk import Guard
+from hnlmrec.reporting.audit.calibration import read_calibration
 from hnlmrec.rng import RandomStreams
 from hnlmrec.training import TrainingConfig
 from hnlmrec.training.recognised import RecognisedPositives
@@ -82,6 +84,28 @@ def test_text_evidence_of_a_large_catalogue_is_the_same() -> None:
     for evidence in (kept, made):
         evidence.fit(data)
     np.testing.assert_allclose(made.scores(users), kept.scores(users), rtol=1e-5)
+
+
+class WrongEvidence:
+    """Ranks the held-out positives last, so that none of them is among the hard pairs."""
+
+    name = "wrong"
+
+    def fit(self, dataset: InteractionDataset) -> None:
+        if len(dataset.valid):
+            self.held_out = dataset.valid.to_scipy().toarray()
+
+    def scores(self, users: np.ndarray) -> np.ndarray:
+        return -self.held_out[users].astype(np.float32)
+
+
+def test_what_could_not_be_measured_is_none_and_the_audit_reads_it(tmp_path: Path) -> None:
+    config = JudgeConfig(hard_candidates=5, uniform_candidates=20, chunk_size=50)
+    inner = hold_out_of_train(grouped_dataset(), 0.2, np.random.default_rng(3))
+    reports = Judge(config, [WrongEvidence()]).fit(inner, RandomStreams(3))
+    assert [report.auc_hard for report in reports] == [None, None]
+    write_json(tmp_path / "calibration.json", {"judges": [asdict(report) for report in reports]})
+    assert [judge.auc_hard for judge in read_calibration(tmp_path)] == [None, None]
 
 
 def test_the_chunks_of_a_large_catalogue_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from hnlmrec.errors import ConfigError
 from hnlmrec.judging.share import recognised_share
 
 
-def calibration(folder: Path, **areas: float) -> Path:
+def calibration(folder: Path, **areas: float | None) -> Path:
     judges = [{"name": name.replace("_", " "), "auc_hard": area} for name, area in areas.items()]
     (folder / "calibration.json").write_text(json.dumps({"judges": judges}))
     return folder
@@ -34,4 +33,4 @@ def test_without_a_calibration_it_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="needs the calibration"):
         recognised_share(tmp_path / "nothing")
     with pytest.raises(ConfigError, match="too few interactions"):
-        recognised_share(calibration(tmp_path, llm=math.nan, cf_alone=math.nan))
+        recognised_share(calibration(tmp_path, llm=None, cf_alone=None))

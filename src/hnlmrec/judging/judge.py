@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -77,11 +78,13 @@ class JudgeReport:
             hard negatives that a judge has to tell from false ones.
         brier: mean squared error of the probabilities over all pairs; None for a single evidence.
         bins: see `calibration_bins`.
+
+    An area is None where there were no pairs of both kinds to measure it on.
     """
 
     name: str
-    auc_uniform: float
-    auc_hard: float
+    auc_uniform: float | None
+    auc_hard: float | None
     brier: float | None
     bins: list[dict[str, float]]
 
@@ -228,12 +231,19 @@ def _report(
     calibration: IsotonicCalibration | None = None,
 ) -> JudgeReport:
     outcomes, importance, is_hard = sample.outcomes[rows], sample.importance[rows], sample.is_hard[rows]
-    areas = area_under_curve(scores, outcomes, importance), area_under_curve(scores[is_hard], outcomes[is_hard])
+    areas = (
+        _or_none(area_under_curve(scores, outcomes, importance)),
+        _or_none(area_under_curve(scores[is_hard], outcomes[is_hard])),
+    )
     if calibration is None:
         return JudgeReport(name, *areas, None, [])
     probabilities = calibration(scores)
     brier = brier_score(probabilities, outcomes, importance)
     return JudgeReport(name, *areas, brier, calibration_bins(probabilities, outcomes, importance))
+
+
+def _or_none(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def _hide_train(scores: Doubles, dataset: InteractionDataset, users: Numbers) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 from hnlmrec.data.tables import read_json
@@ -29,7 +28,7 @@ def recognised_share(folder: Path) -> float:
     """
     path = folder / "calibration.json"
     judges = read_json(path)["judges"] if path.is_file() else []
-    areas = {judge["name"]: float(judge["auc_hard"]) for judge in judges if math.isfinite(judge["auc_hard"])}
+    areas = {judge["name"]: float(judge["auc_hard"]) for judge in judges if judge["auc_hard"] is not None}
     combined = [area for name, area in areas.items() if not name.endswith(ALONE)]
     alone = [area for name, area in areas.items() if name.endswith(ALONE)]
     if not combined or not alone:

@@ -71,9 +71,10 @@ class JudgeStage(Stage[JudgeStageConfig]):
         table.save(out, dataset)
         judges = [asdict(report) for report in reports]
         write_json(out / "calibration.json", {"judges": judges, "weights": judge.weights()})
-        areas = {f"auc {report.name}": round(report.auc_uniform, 4) for report in reports}
-        hard = {f"hard auc {report.name}": round(report.auc_hard, 4) for report in reports}
-        return StageSummary({"judgements": len(table), **areas, **hard})
+        areas = {f"auc {report.name}": report.auc_uniform for report in reports}
+        areas |= {f"hard auc {report.name}": report.auc_hard for report in reports}
+        measured = {name: round(area, 4) for name, area in areas.items() if area is not None}
+        return StageSummary({"judgements": len(table), **measured})
 
 
 def _judge(config: JudgeConfig, inputs: Mapping[str, Path], n_items: int, seed: int) -> Judge:

@@ -11,7 +11,7 @@ TRAINING_SPACE: Space = {
 }
 
 RECOGNISED_SPACE: Space = {
-    "recognised_share": Choice((0.1, 0.25, 0.5, 0.75)),
+    "recognised_share": Choice(("auto", 0.1, 0.25, 0.5, 0.75)),
     "recognised_per_user": Choice((3, 5, 10, 20)),
 }
 """For those that learn a judge's false negatives as positives: HNLMRec, and classic samplers beside it."""
