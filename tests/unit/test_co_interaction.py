@@ -35,9 +35,11 @@ def taste_gap(vectors: np.ndarray) -> float:
     return float(cosines[same].mean() - cosines[~same & ~np.eye(N_ITEMS, dtype=bool)].mean())
 
 
-def test_what_is_chosen_together_comes_near() -> None:
+@pytest.mark.parametrize("candidates", [16_384, 20])
+def test_what_is_chosen_together_comes_near(candidates: int) -> None:
     train, texts = world()
-    tuned = tune_on_co_interactions(texts, train, CONFIG, np.random.default_rng(1))
+    config = CONFIG.model_copy(update={"candidates": candidates})
+    tuned = tune_on_co_interactions(texts, train, config, np.random.default_rng(1))
     assert tuned.shape == (N_ITEMS, CONFIG.size)
     assert np.linalg.norm(tuned, axis=1) == pytest.approx(np.ones(N_ITEMS), abs=1e-5)
     assert taste_gap(tuned) > 0.5 > 3 * taste_gap(texts)

@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 from torch.nn import functional
 
-from hnlmrec.config import Config, runtime
+from hnlmrec.config import Config, added, runtime
 from hnlmrec.data.interactions import Interactions, Numbers
 from hnlmrec.errors import DataError
 from hnlmrec.processes import best_device
@@ -36,6 +36,8 @@ class CoInteractionConfig(Config):
     """Share of a text vector's entries that are left out in training."""
     weight_decay: float = Field(1e-3, ge=0)
     """Decoupled weight decay of AdamW."""
+    candidates: int = added(16_384, ge=2)
+    """Items drawn for each update that its pairs are set against, in a catalogue with more than that."""
     device: str = runtime("auto")
     """`auto` (CUDA where there is one), `cpu`, `cuda`, …"""
 
@@ -76,6 +78,9 @@ def tune_on_co_interactions(
     cosines from having to express popularity, as the logQ correction does for a sampled softmax; it is not part
     of what is returned. W starts as the text vectors' principal axes. Our own step, not of a publication.
 
+    In a catalogue of more than `candidates` items the softmax is over that many, drawn uniformly for each update,
+    and the update's own items; each drawn one stands for the n / candidates that it was drawn from.
+
     Args:
         vectors: [n, d], a text vector each item; rows of zeros for items without a text stay zero.
         train: the only interactions that are read.
@@ -95,13 +100,21 @@ def tune_on_co_interactions(
     axes = torch.linalg.svd(texts, full_matrices=False).Vh[: config.size].clone().requires_grad_()
     optimizer = torch.optim.AdamW([axes], lr=config.learning_rate, weight_decay=config.weight_decay)
     for step in range(config.steps):
-        share = min(1.0, 20 * (step + 1) / config.steps) * (1 - step / config.steps)
+        pace = min(1.0, 20 * (step + 1) / config.steps) * (1 - step / config.steps)
         for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * share
+            group["lr"] = config.learning_rate * pace
         given, chosen = (items.to(device) for items in pairs.draw(config.batch_size, rng))
-        kept = (torch.rand(texts.shape, generator=noise, device=device) >= config.dropout) / (1 - config.dropout)
-        mapped = functional.normalize((texts * kept) @ axes.T, dim=1)  # [n, size]
-        logits = mapped[given] @ mapped.T / config.temperature + popularity  # [B, n]
+        rows, prior = texts, popularity
+        if len(texts) > config.candidates:
+            drawn = torch.from_numpy(rng.choice(len(texts), config.candidates, replace=False)).to(device)
+            own, (given, chosen) = torch.unique(torch.stack([given, chosen]), return_inverse=True)
+            others = drawn[~torch.isin(drawn, own)]
+            rows = texts[torch.cat([own, others])]
+            weight = torch.full_like(others, np.log(len(texts) / config.candidates), dtype=prior.dtype)
+            prior = torch.cat([popularity[own], popularity[others] + weight])
+        kept = (torch.rand(rows.shape, generator=noise, device=device) >= config.dropout) / (1 - config.dropout)
+        mapped = functional.normalize((rows * kept) @ axes.T, dim=1)  # [n, size]
+        logits = mapped[given] @ mapped.T / config.temperature + prior  # [B, n]
         logits = logits.scatter(1, given[:, None], -torch.inf)
         loss = functional.cross_entropy(logits, chosen)
         optimizer.zero_grad()
