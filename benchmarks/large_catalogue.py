@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import torch
 from synthetic import ranks
 
 from hnlmrec.data.embeddings import EmbeddingTable
@@ -80,10 +81,11 @@ def main() -> None:
         "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "peak_memory_before_mib": round(before / 1024),
         "judgements": summary.counts["judgements"],
+        "load": [round(load, 1) for load in os.getloadavg()],
         "system": {
             "python": platform.python_version(),
             "cpus": len(os.sched_getaffinity(0)),
-            "load": os.getloadavg(),
+            "threads": torch.get_num_threads(),
         },
     }
     print(json.dumps(result, indent=2))
