@@ -29,8 +29,10 @@ from hnlmrec.training import Trainer, TrainingConfig
 DATASET = checkerboard()
 SIZE, TEXT_SIZE = 8, 12
 STEPS = 5
-OPTIONS = {
-    "ahns": {"beta": 0.001}  # of the scores' size at the start: with 0.1, its choice would be that of DNS
+OPTIONS: dict[str, dict[str, Any]] = {
+    "dns": {"n_candidates": 32},
+    "mixgcf": {"n_candidates": 32},
+    "ahns": {"beta": 0.001},  # of the scores' size at the start: with 0.1, its choice would be that of DNS
 }
 
 

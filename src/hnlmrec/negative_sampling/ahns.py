@@ -13,12 +13,14 @@ from torch import Tensor
 from hnlmrec.data.interactions import InteractionDataset
 from hnlmrec.models.base import Embeddings
 from hnlmrec.negative_sampling.base import Negatives
-from hnlmrec.negative_sampling.candidates import CandidateConfig, CandidateSampler, choose
+from hnlmrec.negative_sampling.candidates import CandidateConfig, CandidateSampler, NCandidates, choose
 
 
 class AHNSConfig(CandidateConfig):
     """The K negatives are each chosen from n candidates of their own."""
 
+    n_candidates: NCandidates = 32
+    """Number n of candidates, drawn uniformly outside the user's train items, that one negative is chosen from."""
     alpha: float = 1.0
     """Shift of the positive's score."""
     beta: float = Field(0.1, gt=0)

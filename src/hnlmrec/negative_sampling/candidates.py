@@ -139,7 +139,7 @@ def number_of_candidates(n: int | Literal["auto"], n_items: int) -> int:
 class CandidateConfig(SamplerConfig):
     """Fields of the samplers that choose each negative from uniform candidates."""
 
-    n_candidates: NCandidates = 32
+    n_candidates: NCandidates = 16
     """Number n of candidates, drawn uniformly outside the user's train items, that one negative is chosen from.
     With K > 1, each negative is chosen from n candidates of its own. `auto`: one in a hundred of the catalogue's
     items, at least 1 and at most 16."""
