@@ -26,9 +26,8 @@ from pydantic_core import PydanticCustomError
 from hnlmrec.errors import ConfigError, MissingFileError, did_you_mean
 
 _NULL = "null"
-_MEMBER = re.compile(
-    r"(constrained-)?(int|float|str|bool)$|literal\["
-)  # how pydantic names a union's plain members
+# How pydantic names the plain members of a union at the end of a problem's location.
+_MEMBER = re.compile(r"(constrained-)?(int|float|str|bool)$|literal\[")
 _UNSHOWN: LiteralString = "unshown_value"
 _NO_CREDENTIALS: LiteralString = (
     "the URL holds a user, a password, a query or a fragment (not shown here: it may be secret). Give the address "
