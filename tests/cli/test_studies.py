@@ -157,6 +157,24 @@ def test_its_results_are_published_by_one_command(cli: Cli, write: Callable[...,
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_tables_of_an_earlier_call_are_not_published_once_a_later_one_writes_over_them(
+    cli: Cli, write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    assert cli("compare", write(), "study.seeds=[0]").status == 0
+    with monkeypatch.context() as patch:
+        patch.setattr("hnlmrec.studies.run._run_grid", killed)
+        assert cli("compare", write()).status == 130
+    outcome = cli("results", "runs/small", "--into", "kept", "--page", "pages/results.md")
+    assert outcome.status == 2
+    assert "study.json is missing" in outcome.stderr
+    assert cli("compare", write(), "study.seeds=[0]").status == 0
+    assert cli("results", "runs/small", "--into", "kept", "--page", "pages/results.md").status == 0
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_a_failing_cell_costs_itself_and_the_exit_status(cli: Cli, write: Callable[..., Path]) -> None:
     bad = '[[variants]]\nlabel = "broken"\nsampler = "file"\nset = ["sampler.path=nonsense.csv"]\n'
     Path("nonsense.csv").write_text("a,b\n1,2\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,11 +81,25 @@ def test_nothing_is_claimed_where_nothing_is_ours() -> None:
     assert len(claims_frame([part], OUTLINE)) == 0
 
 
+def test_an_ablation_of_the_baseline_claims_nothing() -> None:
+    known = files()
+    family = pl.when(pl.col("variant") == "dns").then(pl.lit("hnlmrec")).otherwise("family")
+    ablated = StudyFiles(OUTLINE, known.results.with_columns(family.alias("family")), known.users, known.curves)
+    (part,) = ablated.parts()
+    assert set(claims_frame([part], OUTLINE)["variant"]) == {"dns"}
+    assert set(claims_frame([part], replace(OUTLINE, baseline="hnlmrec"))["variant"]) == {"hnlmrec"}
+    assert set(claims_frame([part], replace(OUTLINE, baseline="noise"))["variant"]) == {"dns", "hnlmrec"}
+
+
 def summary(**changes: Any) -> dict[str, Any]:
     section = {"title": "Known things", "seeds": [0, 1], "vary": "training", "test": "t", "metrics": [METRIC]}
     config = {
         "study": {**section, "reductions": ["1 | 2 of the users"]},
-        "datasets": [{"label": "toys", "set": ["data.source=/home/me/data/toys", "runtime.runs=/tmp/x"]}],
+        "datasets": [
+            {"label": "toys", "set": ["data.source=/home/me/data/toys", "runtime.runs=/tmp/x"]},
+            {"label": "ml1m", "set": []},
+        ],
+        "select": {"datasets": ["toys"]},
         "variants": [{"label": "file", "set": ["sampler.path=../negatives/a.csv"]}],
         "vary": [],
         "search": {"trials": 0},

@@ -56,6 +56,8 @@ def run_study(study: Study, *, quiet: bool = False) -> dict[str, Any]:
                 plan.add(cell)
             section = study.config.study
             writer = ResultFiles(folder, Collector(plan, store, section.metrics, section.groups))
+            with storage_errors(folder):  # it tells of the tables of an earlier call, which are now written over
+                (folder / SUMMARY).unlink(missing_ok=True)
             errors |= _run_grid(scheduler, plan, [cell for cell in cells if cell not in errors], writer)
     summary = _summary(study, folder, cells, errors, time.perf_counter() - started)
     with storage_errors(folder):

@@ -69,7 +69,7 @@ def study_facts(summary: Mapping[str, Any], results: pl.DataFrame) -> dict[str, 
         results: its results.parquet.
     """
     config, environment = summary["config"], summary["environment"]
-    section = config["study"]
+    section, chosen = config["study"], config["select"]["datasets"]
     trained = results.unique("key")  # equal runs are made once
     return {
         **{name: summary[name] for name in ("study", "shipped", "baseline", "cells", "done", "machine")},
@@ -77,7 +77,9 @@ def study_facts(summary: Mapping[str, Any], results: pl.DataFrame) -> dict[str, 
         "failed": [{"cell": row["cell"], "error": without_paths(row["error"])} for row in summary["failed"]],
         "changed": without_machine(summary["overrides"]),
         "datasets": [
-            {"label": entry["label"], "set": without_machine(entry["set"])} for entry in config["datasets"]
+            {"label": entry["label"], "set": without_machine(entry["set"])}
+            for entry in config["datasets"]
+            if not chosen or entry["label"] in chosen
         ],
         "variants": [{**variant, "set": without_machine(variant["set"])} for variant in config["variants"]],
         "vary_values": {entry["label"] or entry["key"]: entry["values"] for entry in config["vary"]},

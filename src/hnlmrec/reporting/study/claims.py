@@ -1,7 +1,9 @@
 """What a study shows of HNLMRec, by rule: against the best of each family of methods, metric by metric.
 
-The rival is the one with the highest mean on test, which favours the rival. A claim holds where the difference is
-in its favour and the paired t-test over users, Holm-corrected over all claims of a part, has p < 0.05.
+The rival is the one with the highest mean on test, which favours the rival. Where the study's baseline is a
+variant of ours, the others are its ablations, and claims are made of the baseline alone. A claim holds where the
+difference is in its favour and the paired t-test over users, Holm-corrected over all claims of a part, has p below
+0.05.
 """
 
 from __future__ import annotations
@@ -60,7 +62,8 @@ def _rows(part: Part, outline: Outline) -> Iterator[dict[str, Any]]:
     users = part.by_user(outline.metrics)
     if min((len(values.users) for values in users.values()), default=0) < _MIN_USERS:
         return
-    claims = [claim for metric in outline.metrics for claim in _claims(part, users, metric)]
+    claimed = _claimed(part, outline.baseline)
+    claims = [claim for metric in outline.metrics for claim in _claims(part, claimed, users, metric)]
     adjusted = holm(np.array([claim.test.p_value for claim in claims]))
     for claim, p_adjusted in zip(claims, adjusted, strict=True):
         test = claim.test
@@ -85,9 +88,14 @@ def _rows(part: Part, outline: Outline) -> Iterator[dict[str, Any]]:
         }
 
 
-def _claims(part: Part, users: dict[str, UserValues], metric: str) -> Iterator[_Claim]:
+def _claimed(part: Part, baseline: str) -> list[System]:
+    ours = [system for system in part.systems if part.families[system] == OURS]
+    return [system for system in ours if system[0] == baseline] or ours
+
+
+def _claims(part: Part, claimed: Sequence[System], users: dict[str, UserValues], metric: str) -> Iterator[_Claim]:
     families = part.families
-    for ours in (system for system in part.systems if families[system] == OURS):
+    for ours in claimed:
         for family in RIVALS:
             start = NO_START if family == "untrained" else ours[1]
             rivals = [system for system in part.systems if families[system] == family and system[1] == start]
