@@ -42,6 +42,8 @@ _STYLE: dict[Any, Any] = {
     "lines.linewidth": 1.8,
 }
 _SIZE = (5.6, 3.7)  # inches; narrow, so that letters stay readable on a phone
+_LEGEND = 0.5  # inches of a figure's height that its legend may take; a higher one makes the figure higher
+_WIDEST = 0.95  # part of a figure's width for its legend: letters of a browser can be wider than matplotlib's
 
 Points = npt.NDArray[np.floating[Any]]
 P = ParamSpec("P")
@@ -154,10 +156,22 @@ def new_figure(size: tuple[float, float] = _SIZE) -> tuple[Any, Any]:
 def finish(figure: Any, n_labels: int) -> str:
     """Put the legend of that many labels below (none for 0), and return the SVG."""
     if n_labels:
-        figure.legend(loc="outside lower center", ncols=2 if n_labels > 1 else 1)
+        _put_legend(figure, 2 if n_labels > 1 else 1)
     text = io.StringIO()
     figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
     return _inline(text.getvalue())
+
+
+def _put_legend(figure: Any, columns: int) -> None:
+    """Put the legend below, in one column where the names are too long for more, and make room for its lines."""
+    legend = figure.legend(loc="outside lower center", ncols=columns)
+    figure.draw_without_rendering()
+    extent = legend.get_window_extent()
+    if columns > 1 and extent.width > _WIDEST * figure.bbox.width:
+        legend.remove()
+        _put_legend(figure, 1)
+        return
+    figure.set_figheight(figure.get_figheight() + max(extent.height / figure.dpi - _LEGEND, 0))
 
 
 def _inline(svg: str) -> str:
