@@ -37,6 +37,18 @@ def test_train_prints_one_json_object_with_the_promised_fields(cli: Cli, data: P
     assert files >= {"config.toml", "stages.json", "metrics.jsonl", "metrics.json", "result.json"}
 
 
+@pytest.mark.parametrize("values", [(0.3, 0.2, 0.1), (0.1, 0.2, 0.3)])
+def test_a_training_that_only_made_it_worse_says_so(
+    cli: Cli, data: Path, monkeypatch: pytest.MonkeyPatch, values: tuple[float, ...]
+) -> None:
+    found = iter(values)
+    measured = "hnlmrec.pipeline.training_stages.TrainStage._measure"
+    monkeypatch.setattr(measured, lambda *_: lambda *_: {"recall@5": next(found), "ndcg@5": 0.1})
+    outcome = train(cli, data, "training.evaluate_every=1")
+    assert outcome.status == 0, outcome.stderr
+    assert ("training made it worse" in " ".join(outcome.stderr.split())) is (values[0] > values[1])
+
+
 def test_a_second_run_makes_nothing(cli: Cli, data: Path) -> None:
     first, second = train(cli, data, "--json").json, train(cli, data, "--json").json
     assert first["metrics"] == second["metrics"]

@@ -1,5 +1,6 @@
 """The report from small result files: what it says, what it must not let through, what may be missing."""
 
+import json
 import re
 import subprocess
 import sys
@@ -105,6 +106,18 @@ def test_parts_that_a_run_has_not_are_left_out(tmp_path):
     for part in ("accuracy", "curves", "fhns", "hardness", "map", "examples"):
         assert f'<section id="{part}">' not in html
     assert "No row failed." in html
+
+
+def test_a_training_that_only_made_it_worse_is_told(tmp_path):
+    inputs = report_inputs(tmp_path)
+    assert "training made it worse" not in write_report(inputs, tmp_path / "r.html").read_text(encoding="utf-8")
+    experiment = inputs.experiments[1]
+    path = experiment.train / "training.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "only_fell": True}))
+    again = replace(inputs, experiments=(inputs.experiments[0], replace(experiment)))
+    html = write_report(again, tmp_path / "r.html").read_text(encoding="utf-8")
+    assert html.count("training made it worse") == 1
+    assert f"{experiment.label}: its first evaluation, epoch {experiment.training['best_epoch']}," in html
 
 
 def test_missing_and_broken_files_are_named(tmp_path):

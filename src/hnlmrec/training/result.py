@@ -191,6 +191,11 @@ class TrainingResult:
             drawn,
         )
 
+    @property
+    def only_fell(self) -> bool:
+        """Whether the first of several evaluations was the best: from there on training made the model worse."""
+        return len(self.records) > 1 and self.records[0]["epoch"] == self.best_epoch
+
     def save(self, folder: Path, dataset: InteractionDataset) -> None:
         """Write users.*, items.* (EmbeddingTable), drawn.parquet, metrics.jsonl and training.json."""
         for name, vocabulary, vectors in (
@@ -204,6 +209,7 @@ class TrainingResult:
             "best_epoch": self.best_epoch,
             "epochs": self.epochs,
             "select_on": self.select_on,
+            "only_fell": self.only_fell,
             "seconds": self.seconds,
             "sampler": self.sampler_counts,
         }
