@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Any, Self, TypeAlias
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,12 @@ class Span:
 
     def holds(self, value: Any) -> bool:
         """Whether a value lies in it."""
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        return is_number and self.low <= value <= self.high and (not self.integer or value == int(value))
+        return _is_number(value) and self.low <= value <= self.high and (not self.integer or value == int(value))
+
+    def widened(self, value: Any) -> Self:
+        """Return the range made wide enough for a value, where it is of such numbers at all."""
+        wide = replace(self, low=min(self.low, value), high=max(self.high, value)) if _is_number(value) else self
+        return wide if wide.holds(value) and (wide.low > 0 or not self.log) else self
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,14 @@ class Choice:
         """Whether a value is one of them."""
         return value in self.values
 
+    def widened(self, value: Any) -> Self:
+        """Return these values and, where it is none of them, that one."""
+        return self if self.holds(value) else replace(self, values=(*self.values, value))
+
 
 Space: TypeAlias = Mapping[str, Span | Choice]
 """Name of a field -> what it may be."""
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -10,7 +10,7 @@ import pytest
 from hnlmrec.errors import UnknownChoiceError
 from hnlmrec.studies.cells import Cell
 from hnlmrec.studies.files import load_study, shipped_studies
-from hnlmrec.studies.spaces import search_space
+from hnlmrec.studies.spaces import current, search_space
 
 
 @cache
@@ -64,6 +64,15 @@ def test_every_method_is_searched_in_its_own_space() -> None:
     assert "enhancement.weight" in spaces["rlmrec_con"]
     assert "training.recognised_share" in spaces["hnlmrec"]
     assert not [key for key in spaces["dns"] if key.startswith(("enhancement.", "training.recognised"))]
+
+
+def test_every_search_can_begin_with_what_the_file_says() -> None:
+    study = load_study("llm-enhanced", ["study.seeds=[0]", "search.trials=2"])
+    variants = {variant.label: variant for variant in study.config.variants}
+    for cell in study.grid.cells():
+        variant = variants[cell.place.variant]
+        for key, entry in search_space(cell.config, variant, study.config.search, variant.set).items():
+            assert entry.holds(current(cell.config, key)), (cell.place.name, key)
 
 
 def test_a_data_set_is_placed_by_its_label() -> None:

@@ -58,3 +58,20 @@ def test_what_lies_outside_is_not_held() -> None:
     assert not Span(1, 4).holds(5)
     assert not Span(0, 1).holds(value=True)
     assert not Choice((1, 2)).holds(3)
+
+
+def test_a_space_is_widened_to_hold_a_value() -> None:
+    assert Span(1, 4, integer=True).widened(9) == Span(1, 9, integer=True)
+    assert Span(0.1, 1, log=True).widened(0.01) == Span(0.01, 1, log=True)
+    assert Span(0.1, 1).widened(0.5) == Span(0.1, 1)
+    assert Choice((1, 2)).widened(3) == Choice((1, 2, 3))
+    assert Choice((1, 2)).widened(2) == Choice((1, 2))
+
+
+@pytest.mark.parametrize("value", ["auto", None, True, 2.5])
+def test_a_range_is_not_widened_by_what_is_none_of_its_numbers(value: Any) -> None:
+    assert Span(1, 2, integer=True).widened(value) == Span(1, 2, integer=True)
+
+
+def test_a_range_of_magnitudes_is_not_widened_to_zero() -> None:
+    assert Span(0.1, 1, log=True).widened(0.0) == Span(0.1, 1, log=True)

@@ -24,8 +24,9 @@ def search_space(
 ) -> dict[str, Span | Choice]:
     """Return setting -> what it may be.
 
-    The shipped spaces of training, model, sampler and enhancement (or of the recommender), with the study file's
-    entries in their place or beside them; without what is set on purpose.
+    The shipped spaces of training, model, sampler and enhancement (or of the recommender), each widened to hold
+    what the file sets, so that the first trial can be that; with the study file's entries, as they are, in their
+    place or beside them; without what is set on purpose.
 
     Args:
         config: the variant's configuration.
@@ -38,7 +39,7 @@ def search_space(
     """
     if variant.recommender == JUDGE:
         return {}
-    space = _shipped(config, variant)
+    space = {key: entry.widened(current(config, key)) for key, entry in _shipped(config, variant).items()}
     space |= {key: _entry(entry) for key, entry in section.space.items() if _has(config, variant, key)}
     for key, entry in section.spaces.get(variant.label, {}).items():
         if not _has(config, variant, key):
