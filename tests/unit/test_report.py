@@ -108,15 +108,15 @@ def test_parts_that_a_run_has_not_are_left_out(tmp_path):
     assert "No row failed." in html
 
 
-def test_a_training_that_only_made_it_worse_is_told(tmp_path):
+def test_a_training_that_gained_nothing_after_its_first_evaluation_is_told(tmp_path):
     inputs = report_inputs(tmp_path)
-    assert "training made it worse" not in write_report(inputs, tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "nothing was gained" not in write_report(inputs, tmp_path / "r.html").read_text(encoding="utf-8")
     experiment = inputs.experiments[1]
     path = experiment.train / "training.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "only_fell": True}))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "first_is_best": True}))
     again = replace(inputs, experiments=(inputs.experiments[0], replace(experiment)))
     html = write_report(again, tmp_path / "r.html").read_text(encoding="utf-8")
-    assert html.count("training made it worse") == 1
+    assert html.count("nothing was gained") == 1
     assert f"{experiment.label}: its first evaluation, epoch {experiment.training['best_epoch']}," in html
 
 

@@ -117,10 +117,10 @@ class TrainStage(Stage[TrainStageConfig]):
                 progress=lambda report: _tell(report, advance),
                 description=self._description(),
             ).fit(dataset)
-        if result.only_fell:
+        if result.first_is_best:
             log.warning(
-                "train %s, %s: the first evaluation (epoch %d) was the best, so training made it worse from there "
-                "on. Negatives may be too hard (fewer sampler.n_candidates) or steps too large "
+                "train %s, %s: the first evaluation (epoch %d) was the best, so nothing was gained from there on. "
+                "Negatives may be too hard (fewer sampler.n_candidates) or steps too large "
                 "(training.learning_rate, now %g); training.evaluate_every=1 shows the epochs before too.",
                 config.model.name,
                 config.sampler.name,

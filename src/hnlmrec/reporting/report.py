@@ -52,7 +52,7 @@ def _content(inputs: ReportInputs) -> dict[str, Any]:
         "name": inputs.name,
         "summary": summarise(inputs, statistics, names, uniform, noise),
         "facts": _facts(inputs, statistics),
-        "warnings": [*statistics.get("warnings", []), *inputs.left_out, *_only_fell(inputs)],
+        "warnings": [*statistics.get("warnings", []), *inputs.left_out, *_first_is_best(inputs)],
         "llm": llm_stages(inputs),
         "llm_counts": LLM_COUNTS,
         "grounding": _grounding(inputs),
@@ -85,14 +85,14 @@ def _same_metric(means: Mapping[str, Mapping[str, float]], name: str) -> list[st
     return sorted(found, key=lambda other: int(other.partition("@")[2]))
 
 
-def _only_fell(inputs: ReportInputs) -> list[str]:
-    """Return a line for each system that training made worse from its first evaluation on."""
+def _first_is_best(inputs: ReportInputs) -> list[str]:
+    """Return a line for each system whose first evaluation was its best."""
     return [
         f"{e.label}: its first evaluation, epoch {e.training['best_epoch']}, was its best of "
-        f"{e.training['epochs']} epochs, so training made it worse from there on: negatives are too hard, or "
-        "steps too large."
+        f"{e.training['epochs']} epochs, so nothing was gained from there on: negatives may be too hard, or steps "
+        "too large."
         for e in inputs.experiments
-        if e.training.get("only_fell")
+        if e.training.get("first_is_best")
     ]
 
 

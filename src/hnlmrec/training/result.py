@@ -192,8 +192,8 @@ class TrainingResult:
         )
 
     @property
-    def only_fell(self) -> bool:
-        """Whether the first of several evaluations was the best: from there on training made the model worse."""
+    def first_is_best(self) -> bool:
+        """Whether no evaluation was better than the first of several: from there on training gained nothing."""
         return len(self.records) > 1 and self.records[0]["epoch"] == self.best_epoch
 
     def save(self, folder: Path, dataset: InteractionDataset) -> None:
@@ -209,7 +209,7 @@ class TrainingResult:
             "best_epoch": self.best_epoch,
             "epochs": self.epochs,
             "select_on": self.select_on,
-            "only_fell": self.only_fell,
+            "first_is_best": self.first_is_best,
             "seconds": self.seconds,
             "sampler": self.sampler_counts,
         }
