@@ -15,8 +15,7 @@ def drawn(names: list[str], folder: Path) -> tuple[float, dict[str, tuple[float,
     svg = curve_plot(lines, x_label="epochs", y_label="value", styles=styles, stem=folder / "picture")
     view = re.search(r'viewBox="0 0 [\d.]+ ([\d.]+)"', svg)
     assert view is not None
-    texts = re.findall(r"<text [^>]*translate\(([\d.-]+) ([\d.-]+)\)[^>]*>([^<]*)</text>", svg)
-    texts += re.findall(r'<text [^>]*x="([\d.-]+)" y="([\d.-]+)"[^>]*>([^<]*)</text>', svg)
+    texts = re.findall(r'<text [^>]*x="([\d.-]+)" y="([\d.-]+)"[^>]*>([^<]*)</text>', svg)
     return float(view[1]), {text: (float(x), float(y)) for x, y, text in texts if text in names}
 
 

@@ -129,17 +129,17 @@ def test_a_broken_checkpoint_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "epoch", "fell"), [([3, 2, 1], 2, True), ([1, 3, 2], 4, False), ([1], 2, False)]
+    ("values", "epoch", "first"), [([3, 2, 1], 2, True), ([1, 3, 2], 4, False), ([1], 2, False)]
 )
 def test_a_training_that_gains_nothing_after_its_first_evaluation_is_known(
-    tmp_path: Path, values: list[float], epoch: int, fell: bool
+    tmp_path: Path, values: list[float], epoch: int, first: bool
 ) -> None:
     trainer = make(tmp_path, epochs=2 * len(values), evaluate_every=2, select_by="recall@20")
-    falling = iter(values)
-    trainer.evaluate = lambda *_: {"recall@20": float(next(falling))}
+    found = iter(values)
+    trainer.evaluate = lambda *_: {"recall@20": float(next(found))}
     result = trainer.fit(DATASET)
-    assert (result.best_epoch, result.first_is_best) == (epoch, fell)
-    assert json.loads((tmp_path / "training.json").read_text())["first_is_best"] is fell
+    assert (result.best_epoch, result.first_is_best) == (epoch, first)
+    assert json.loads((tmp_path / "training.json").read_text())["first_is_best"] is first
 
 
 def test_every_term_is_optimised_and_recorded() -> None:
