@@ -25,7 +25,7 @@ import polars as pl
 from safetensors import SafetensorError
 
 from hnlmrec.config import Config, fingerprint_fields
-from hnlmrec.errors import CorruptArtifactError, HnlmrecError, MissingFileError, StorageError
+from hnlmrec.errors import BusyFolderError, CorruptArtifactError, HnlmrecError, MissingFileError, StorageError
 
 MANIFEST = "manifest.json"
 _LOCK = ".lock"
@@ -146,6 +146,34 @@ def open_artifact(path: Path) -> Artifact:
     if changed:
         raise CorruptArtifactError(f"{path} differs from what was committed, in: {', '.join(changed)}. {advice}")
     return Artifact(path, manifest)
+
+
+@contextmanager
+def alone_in(folder: Path, activity: str) -> Iterator[None]:
+    """Keep other processes that ask for the same folder out of it for the length of the block.
+
+    The lock goes with the process that holds it, however that ends.
+
+    Args:
+        folder: made where it is missing.
+        activity: what is done there, for the message.
+
+    Raises:
+        BusyFolderError: another process is in it.
+        StorageError: the folder cannot be written.
+    """
+    with ExitStack() as stack:
+        with storage_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context((folder / _LOCK).open("a"))
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BusyFolderError(
+                f"{activity} is under way in {folder} by another process. Wait for it, or end it; or give this "
+                "one another name."
+            ) from None
+        yield
 
 
 def sha256_of(path: Path) -> str:

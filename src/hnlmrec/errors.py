@@ -81,6 +81,13 @@ class StorageError(UserInputError, OSError):
         return str(self.args[0]) if self.args else ""
 
 
+class BusyFolderError(UserInputError, BlockingIOError):
+    """Another process works in a folder that one at a time may work in."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
 class ProviderError(UserInputError, ConnectionError):
     """An LLM endpoint is not there, refuses the credentials, or does not know the model: no row can succeed."""
 

@@ -15,7 +15,8 @@ import polars as pl
 import pytest
 from tests.cli.conftest import Outcome
 
-from hnlmrec.artifacts import ArtifactStore
+from hnlmrec.artifacts import ArtifactStore, alone_in
+from hnlmrec.errors import ConfigError
 from hnlmrec.pipeline.config import RunConfig
 from hnlmrec.pipeline.run import run_pipeline
 from hnlmrec.pipeline.shipped import load_run_config
@@ -174,6 +175,52 @@ def test_tables_of_an_earlier_call_are_not_published_once_a_later_one_writes_ove
     assert cli("results", "runs/small", "--into", "kept", "--page", "pages/results.md").status == 0
 
 
+ADJUST = """
+[[adjust]]
+datasets = ["films"]
+variants = ["dns"]
+set = ["sampler.n_candidates=2"]
+[[adjust]]
+models = ["lightgcn"]
+set = ["training.epochs=1"]
+[[models]]
+label = "mf"
+[[models]]
+label = "lightgcn"
+[[datasets]]
+label = "others"
+set = ["data.source=SOURCE"]
+"""
+
+
+def test_settings_of_a_method_on_one_data_set_alone(write: Callable[..., Path], data: Path) -> None:
+    study = load_study(str(write(VARIANTS + ADJUST.replace("SOURCE", str(data)))))
+    found = {(c.place.dataset, c.place.model, c.place.variant): c.config for c in study.grid.cells()}
+    candidates = {place: config.sampler.n_candidates for place, config in found.items() if place[2] == "dns"}
+    assert {places: n for places, n in candidates.items() if places[1] == "mf"} == {
+        ("films", "mf", "dns"): 2,
+        ("others", "mf", "dns"): 4,
+    }
+    assert {place[1]: config.training.epochs for place, config in found.items()} == {"mf": 2, "lightgcn": 1}
+    with pytest.raises(ConfigError, match="unknown variant of the study 'dsn'"):
+        load_study(str(write(VARIANTS + ADJUST.replace("SOURCE", str(data)).replace('["dns"]', '["dsn"]'))))
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_second_call_on_the_same_study_waits_for_nothing_and_touches_nothing(
+    cli: Cli, write: Callable[..., Path]
+) -> None:
+    study = write()
+    with alone_in(Path("runs/small"), "the study 'small'"):  # as another call holds it while it works
+        refused = cli("compare", study, "--json")
+        other = cli("compare", study, "study.name=other", "select.variants=['knn']", "--json")
+    assert refused.status == 2
+    assert "the study 'small' is under way in runs/small by another process" in refused.stderr
+    assert not Path("runs/small/results.parquet").exists()
+    assert (other.status, other.json["done"]) == (0, 1)
+    assert cli("compare", study, "select.variants=['knn']").status == 0
+
+
 @pytest.mark.usefixtures("undrawn")
 def test_a_failing_cell_costs_itself_and_the_exit_status(cli: Cli, write: Callable[..., Path]) -> None:
     bad = '[[variants]]\nlabel = "broken"\nsampler = "file"\nset = ["sampler.path=nonsense.csv"]\n'
@@ -249,6 +296,7 @@ def test_the_search_spends_the_same_on_every_variant_and_its_best_is_used(
     assert dict(trials.group_by("arm").len().rows()) == dict.fromkeys(
         ("films mf uniform+random", "films mf dns+random", "films mf knn"), 3
     )
+    assert results().height == 5  # a row a cell, once
     arm = trials.filter(arm="films mf dns+random").sort("value", "trial", descending=[True, False])
     best = json.loads(arm["settings"][0])
     assert set(best) == {"training.learning_rate", "training.regularization"}  # n_candidates is set on purpose

@@ -145,7 +145,8 @@ class Grid:
         """Build one cell; `extra` are settings after those of the variant and before the command line's."""
         where = f"variant {variant.label!r} with model {model.label!r} on {dataset.label!r}"
         values = self._values(dataset, model, variant)
-        settings = [*dataset.set, *model.set, *variant.set, *self._transfer(dataset, variant, values)]
+        settings = [*dataset.set, *model.set, *self.own_settings(dataset, model, variant)]
+        settings += self._transfer(dataset, variant, values)
         settings += [*extra, *self.overrides, *self._seed(place)]
         if place.initialisation != NO_START:
             settings.append(f"initialisation={json.dumps(place.initialisation)}")
@@ -161,6 +162,11 @@ class Grid:
         if self.study.search.trials and config.training.select_on == "test":
             raise ConfigError(f"{where}: a search is on validation, so training.select_on must be valid.")
         return Cell(place, config, _target(config, variant))
+
+    def own_settings(self, dataset: DatasetSection, model: ModelEntry, variant: VariantSection) -> list[str]:
+        """Return the settings of the variant, and those by which the study adjusts it on this data set."""
+        labels = dataset.label, model.label, variant.label
+        return [*variant.set, *(text for entry in self.study.adjust if entry.fits(*labels) for text in entry.set)]
 
     def _values(self, dataset: DatasetSection, model: ModelEntry, variant: VariantSection) -> Values:
         values: Values = json.loads(json.dumps(self.bases[dataset.label], default=str))
@@ -234,6 +240,9 @@ def _check_labels(study: StudyConfig, datasets: Sequence[Any], models: Sequence[
     named = [("data set", name) for name in chosen.datasets] + [("model", name) for name in chosen.models]
     named += [("variant", name) for name in chosen.variants]
     named += [("variant", name) for vary in study.vary for name in vary.variants]
+    named += [("data set", name) for entry in study.adjust for name in entry.datasets]
+    named += [("model", name) for entry in study.adjust for name in entry.models]
+    named += [("variant", name) for entry in study.adjust for name in entry.variants]
     named += [("variant", name) for name in study.search.spaces]
     named += [("data set", variant.transfer_from) for variant in study.variants if variant.transfer_from]
     if study.study.baseline:

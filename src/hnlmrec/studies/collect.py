@@ -91,7 +91,8 @@ class Collector:
     def results(self) -> pl.DataFrame:
         """Return a row a run: its place, metrics by split, FHNS rates, epochs, seconds, hash of its settings."""
         types = {**_PLACE_TYPES, "family": pl.String, "key": pl.String, "config": pl.String}
-        rows = [self.rows[cell.place] for cell in self.plan.nodes if cell.place in self.rows]
+        places = dict.fromkeys(cell.place for cell in self.plan.nodes)  # a searched cell has two, before and after
+        rows = [self.rows[place] for place in places if place in self.rows]
         return pl.DataFrame(rows, schema_overrides=types, infer_schema_length=None, strict=False)
 
     def users(self) -> pl.DataFrame:

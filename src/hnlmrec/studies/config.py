@@ -93,6 +93,27 @@ class VarySection(Config):
     """Labels of the variants that have this setting; empty for all. Every variant is run unvaried too."""
 
 
+class AdjustSection(Config):
+    """One of [[adjust]]: further settings where data set, model and variant are among those named.
+
+    What suits a baseline on one data set may ruin it on another; each deserves its best.
+    """
+
+    datasets: tuple[str, ...] = ()
+    """Labels; empty for all."""
+    models: tuple[str, ...] = ()
+    """Labels; empty for all."""
+    variants: tuple[str, ...] = ()
+    """Labels; empty for all."""
+    set: tuple[Setting, ...] = Field(min_length=1)
+    """Settings after those of the variant; a later entry wins over an earlier one."""
+
+    def fits(self, dataset: str, model: str, variant: str) -> bool:
+        """Return whether these settings are for a cell with these labels."""
+        places = ((self.datasets, dataset), (self.models, model), (self.variants, variant))
+        return all(not labels or label in labels for labels, label in places)
+
+
 class SpaceEntry(Config):
     """What a setting may be in the search: a range `low` to `high`, or `choices`."""
 
@@ -165,6 +186,7 @@ class StudyConfig(Config):
     models: tuple[ModelEntry, ...] = ()
     """Empty for the base's own model."""
     variants: tuple[VariantSection, ...] = Field(min_length=1)
+    adjust: tuple[AdjustSection, ...] = ()
     vary: tuple[VarySection, ...] = ()
     search: SearchSection = SearchSection()
     select: SelectSection = SelectSection()

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from hnlmrec.artifacts import ArtifactStore, storage_errors, write_json
+from hnlmrec.artifacts import ArtifactStore, alone_in, storage_errors, write_json
 from hnlmrec.errors import ConfigError
 from hnlmrec.pipeline.graph import environment
 from hnlmrec.reporting.study.inputs import CURVES, ITEM_GROUPS, PER_USER, RESULTS, Outline
@@ -39,18 +39,27 @@ def run_study(study: Study, *, quiet: bool = False) -> dict[str, Any]:
         quiet: show no progress.
 
     Raises:
-        UserInputError: a source is missing, or the settings contradict each other.
+        UserInputError: a source is missing, the settings contradict each other, or another call is working on
+            the same study: two would write each other's tables, and share the trials of one search.
     """
-    started = time.perf_counter()
     cells = study.grid.cells()
     store, folder = _places(cells)
+    plan = Plan(store)
+    for cell in cells:  # what is missing is told before a folder is made
+        plan.add(cell)
+    with alone_in(folder, f"the study {study.config.study.name!r}"):
+        return _run(study, plan, folder, quiet=quiet)
+
+
+def _run(study: Study, plan: Plan, folder: Path, *, quiet: bool) -> dict[str, Any]:
+    started = time.perf_counter()
+    store = plan.store
     resources = study.config.resources
     with StudyProgress(resources.processes, quiet=quiet) as progress:
         scheduler = Scheduler(store.root, resources, progress)
         with scheduler.processes():
-            chosen, unfound = search(study, Plan(store), scheduler, folder)
+            chosen, unfound = search(study, plan, scheduler, folder)
             cells = study.grid.cells(chosen)
-            plan = Plan(store)
             errors = {cell: unfound[cell.place.arm] for cell in cells if cell.place.arm in unfound}
             for cell in cells:
                 plan.add(cell)

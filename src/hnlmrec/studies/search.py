@@ -131,7 +131,8 @@ def _arms(study: Study, storage: Any) -> Iterator[Arm]:
     section = study.config.search
     for place, dataset, model, variant in study.grid.arms():
         config = study.grid.cell(place, dataset, model, variant).config
-        space = search_space(config, variant, section, [*variant.set, *study.grid.overrides])
+        given = [*study.grid.own_settings(dataset, model, variant), *study.grid.overrides]
+        space = search_space(config, variant, section, given)
         if not space:
             continue
         build = partial(_trial_cell, study, replace(place, seed=section.seed), (dataset, model, variant))

@@ -32,7 +32,8 @@ def search_space(
         config: the variant's configuration.
         variant: of the study file.
         section: its section [search].
-        given: settings ("KEY=VALUE") of the variant itself and of the command line: these are not searched.
+        given: settings ("KEY=VALUE") of the variant itself, by [[adjust]] and of the command line: these are not
+            searched.
 
     Raises:
         ConfigError: `search.spaces` names a setting that the variant does not have.
