@@ -2,11 +2,11 @@
 
     python experiments/ideal_vectors.py ml1m-hnlmrec [KEY=VALUE ...] --kinds llm noise judged oracle liked
 
-Kinds of vectors: `llm`, as the run has them, and `noise` in their place; `judged`, hard items (the first unobserved
-ones by the pre-trained CF model) that the judge does not list as likely false; `oracle`, hard items that are true
-negatives, which only who has read validation and test can know; `liked`, the user's held-out positives, the worst
-that a hard negative can be. `oracle` and `liked` bound what a better LLM could bring: they are no methods. A line of
-JSON for each training; what is done is found again.
+Kinds of vectors: `llm`, as the run has them, and `noise` in their place; `judged`, hard items (the first
+unobserved ones by the pre-trained CF model) that the judge does not list as likely false; `oracle`, hard items
+that are true negatives, which only who has read validation and test can know; `liked`, the user's held-out
+positives, the worst that a hard negative can be. `oracle` and `liked` bound what a better LLM could bring: they
+are no methods. A line of JSON for each training; what is done is found again.
 """
 
 from __future__ import annotations
