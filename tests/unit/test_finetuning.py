@@ -18,6 +18,7 @@ from tests.unit.text_world import prepared
 
 from hnlmrec.data.embeddings import EmbeddingTable, HardNegativeTable
 from hnlmrec.data.interactions import InteractionDataset, Interactions, Vocabulary
+from hnlmrec.data.nearest import nearest_items
 from hnlmrec.errors import ConfigError, DataError, TrainingDivergedError
 from hnlmrec.finetuning import (
     CFShape,
@@ -37,7 +38,7 @@ from hnlmrec.finetuning import (
 )
 from hnlmrec.finetuning.batches import contrastive_batch, epoch_batches
 from hnlmrec.finetuning.evaluation import area_under_curve
-from hnlmrec.finetuning.generate import choose_pairs, nearest_items
+from hnlmrec.finetuning.generate import choose_pairs
 from hnlmrec.finetuning.losses import LOSSES, cosines
 from hnlmrec.finetuning.updates import learning_rate_factor
 from hnlmrec.rng import RandomStreams
@@ -295,14 +296,15 @@ def test_vectors_of_all_pairs(model, inputs, dataset, tmp_path):
 
 
 def test_a_vector_stands_for_the_nearest_item_that_the_user_has_not(model, inputs, dataset, tmp_path):
-    rng = np.random.default_rng(0)
-    catalogue = EmbeddingTable(dataset.items, rng.standard_normal((N_ITEMS, 4)).astype(np.float32))
-    own, free = dataset.train.of(3)[0], next(i for i in range(N_ITEMS) if i not in dataset.train.of(3))
-    near = 5 * catalogue.vectors[[own, free]] + 0.01
-    found = nearest_items(near, np.array([3, 3]), catalogue, dataset)
-    assert found[1] == free
-    assert found[0] != own
-    assert not dataset.train.contains([3, 3], found).any()
+    encoder, config = make(model, inputs), GenerationConfig(granularity="per_user")
+    catalogue = generate_embeddings(encoder, inputs, dataset, "items", config, out=tmp_path)
+    table = generate_hard_negatives(
+        encoder, inputs, dataset, config, streams=RandomStreams(0), out=tmp_path, catalogue=catalogue
+    )
+    items, _ = catalogue.rows(dataset.items.all_ids)
+    nearest = nearest_items(table.vectors, table.users, items, (dataset.train,))
+    assert table.items.tolist() == nearest[:, 0].tolist()
+    assert not dataset.train.contains(table.users, table.items).any()
 
 
 def test_vectors_of_users_stand_for_all_their_pairs(model, inputs, dataset, tmp_path):

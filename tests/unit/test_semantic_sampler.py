@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hnlmrec.alignment import AlignmentConfig, SemanticProjector
-from hnlmrec.data.embeddings import HardNegativeTable
+from hnlmrec.data.embeddings import HardNegativeTable, unit_rows
 from hnlmrec.data.interactions import InteractionDataset, Interactions, Vocabulary
 from hnlmrec.data.judgements import JudgementTable
 from hnlmrec.errors import ConfigError, DataError
@@ -82,6 +82,25 @@ def test_a_generated_negative_that_the_judge_calls_false_is_left_out() -> None:
     assert sampler.counts()["judged_false_rows_left_out"] == 1
     with pytest.raises(ConfigError, match="drop_judged_false"):
         make(drop_judged_false=True)
+
+
+def test_items_near_a_generated_vector_stand_in_for_it() -> None:
+    one = np.ones(1, dtype=np.float32)
+    order = np.argsort(-unit_rows(VECTORS) @ unit_rows(TEXTS).T, axis=1)
+    free = [item for item in order[1].tolist() if item not in (1, 2)]  # user 1 has these
+    false = JudgementTable(np.array([1]), np.array(free[:1]), one, one)
+    for judgements, expected in ((None, free[:2]), (false, free[1:3])):
+        sampler, projector = make(
+            grounded=2, norm="none", judgements=judgements, drop_judged_false=judgements is not None
+        )
+        users, positives = torch.ones(50, dtype=torch.int64), torch.full((50,), 1)
+        drawn = sampler.sample(users, positives, make_embeddings(), torch.Generator().manual_seed(3))
+        items = drawn.hard_items[:, 0]
+        assert set(items.tolist()) == set(expected)
+        torch.testing.assert_close(drawn.hard[:, 0], projector(torch.from_numpy(TEXTS[items.numpy()])))
+    noise, _ = make("noise", grounded=2)
+    assert noise.index.find(*PAIRS)[1].tolist() == [2, 0, 2, 2, 0]  # as many, for the same pairs
+    assert "judged_false_rows_left_out" not in noise.counts()
 
 
 def test_the_ranking_gradient_stops_at_the_hard_negative() -> None:

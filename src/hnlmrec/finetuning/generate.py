@@ -13,8 +13,9 @@ import polars as pl
 from pydantic import Field, model_validator
 
 from hnlmrec.config import Config, runtime
-from hnlmrec.data.embeddings import EmbeddingTable, HardNegativeTable, unit_rows
+from hnlmrec.data.embeddings import EmbeddingTable, HardNegativeTable
 from hnlmrec.data.interactions import InteractionDataset, Numbers
+from hnlmrec.data.nearest import nearest_items
 from hnlmrec.data.splitting import ranks_within
 from hnlmrec.encoders.base import Advance, digest
 from hnlmrec.encoders.files import encode_to_file
@@ -31,7 +32,6 @@ from hnlmrec.finetuning.inputs import (
 )
 from hnlmrec.rng import RandomStreams
 
-_ROWS_COMPARED = 1_024  # with all items at once
 _PROMPT = re.compile(rf"({'|'.join(KINDS)}) (-?\d+) (-?\d+) (-?\d+)")
 
 
@@ -90,7 +90,10 @@ def generate_hard_negatives(
     prompts = [hard_negative_prompt(user, item) for user, item in zip(users, items, strict=True)]
     vectors = _write(encoder, inputs, prompts, out / "hard_negatives.npy", config, progress=progress)
     positives = items if config.granularity == "per_pair" else np.full_like(items, -1)
-    nearest = np.full_like(items, -1) if catalogue is None else nearest_items(vectors, users, catalogue, dataset)
+    nearest = np.full_like(items, -1)
+    if catalogue is not None:
+        item_vectors, _ = catalogue.rows(dataset.items.all_ids)
+        nearest = nearest_items(vectors, users, item_vectors, (dataset.train,))[:, 0]
     table = HardNegativeTable(users, positives, vectors, dataset.n_items, nearest)
     table.save_keys(out, dataset)
     return table
@@ -118,28 +121,6 @@ def generate_embeddings(
     vectors = _write(encoder, inputs, prompts, out / f"{kind}.npy", config, progress=progress)
     pl.DataFrame({"id": list(ids.all_ids)}, schema={"id": pl.String}).write_parquet(out / f"{kind}.parquet")
     return EmbeddingTable(ids, vectors)
-
-
-def nearest_items(
-    vectors: npt.NDArray[np.floating[Any]], users: Numbers, catalogue: EmbeddingTable, dataset: InteractionDataset
-) -> Numbers:
-    """Return the item whose vector is nearest by cosine to each row, int64 [n]; never a train item of its user.
-
-    Args:
-        vectors: [n, d].
-        users: int64 [n], whose rows they are.
-        catalogue: vectors of all items, [n_items, d].
-        dataset: only its train split is read.
-    """
-    items, _ = catalogue.rows(dataset.items.all_ids)
-    unit = unit_rows(items)
-    nearest = np.empty(len(vectors), dtype=np.int64)
-    for start in range(0, len(vectors), _ROWS_COMPARED):
-        chunk = slice(start, start + _ROWS_COMPARED)
-        scores = np.asarray(vectors[chunk], dtype=np.float32) @ unit.T
-        scores[dataset.train.cells(users[chunk])] = -np.inf
-        nearest[chunk] = scores.argmax(axis=1)
-    return nearest
 
 
 def choose_pairs(

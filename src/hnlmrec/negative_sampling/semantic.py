@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -17,9 +18,10 @@ from torch import Tensor
 from hnlmrec.alignment import MixingSchedule, SemanticProjector, alignment_loss, has_text, mixing_weight
 from hnlmrec.config import added
 from hnlmrec.data.embeddings import HardNegativeTable
-from hnlmrec.data.interactions import InteractionDataset
+from hnlmrec.data.interactions import InteractionDataset, Interactions
 from hnlmrec.data.judgements import JudgementTable
-from hnlmrec.errors import DataError
+from hnlmrec.data.nearest import nearest_items
+from hnlmrec.errors import ConfigError, DataError
 from hnlmrec.models.base import Embeddings
 from hnlmrec.negative_sampling.base import Negatives, NegativeSampler, SamplerConfig, SamplerResources
 from hnlmrec.negative_sampling.candidates import (
@@ -60,10 +62,32 @@ class SemanticConfig(SamplerConfig):
     candidates' scores; one of r times that risk loses log2(1 + r) times as much. 0 needs no judge."""
     drop_judged_false: bool = added(False)
     """Leave out generated negatives whose item a judge lists among the user's likely false negatives."""
+    grounded: int = added(0, ge=0)
+    """Catalogue items nearest to a generated vector, neither the user's own nor (with `drop_judged_false`) called
+    false by the judge, that stand in for it, each with its own vector; 0 takes the vector as it is."""
     norm: Literal["catalogue", "positive", "none"] = "catalogue"
     """Length that e_hard is given: the mean of the batch's random items, that of the positive, or its own. CF
     embeddings grow in training; a vector of fixed length would become an ever easier negative, with a score near
     zero whatever its direction."""
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Parallel arrays [n] of what may be drawn, and the vectors that `places` point into.
+
+    Attributes:
+        users: int64 [n].
+        positives: int64 [n], -1 for any of the user.
+        places: int64 [n], rows of `vectors`.
+        items: int64 [m], the item that a row of `vectors` stands for, -1 for none.
+        vectors: [m, d_text].
+    """
+
+    users: npt.NDArray[np.int64]
+    positives: npt.NDArray[np.int64]
+    places: npt.NDArray[np.int64]
+    items: npt.NDArray[np.int64]
+    vectors: ItemVectors
 
 
 class SemanticSampler(NegativeSampler):
@@ -95,8 +119,8 @@ class SemanticSampler(NegativeSampler):
     Config = SemanticConfig
     requires = ("hard_negatives", "projector")
     has_text: Tensor  # bool [n_items]
-    table_rows: Tensor  # int64 [n], rows of the table that may be used
-    table_items: Tensor  # int64 [n], the item that a row of the table stands for, or -1
+    table_rows: Tensor  # int64 [n], rows of `hard_vectors` that may be drawn
+    table_items: Tensor  # int64 [m], the item that a row of `hard_vectors` stands for, or -1
     tally: Tensor  # int64 [2], lookups and found
 
     def __init__(
@@ -112,18 +136,19 @@ class SemanticSampler(NegativeSampler):
         super().__init__(dataset, config)
         self.config, self.projector, self.epoch = config, projector, 0
         _check_sizes(table, projector, item_vectors, dataset.n_items)
-        usable = ~((table.items >= 0) & dataset.train.contains(table.users, np.maximum(table.items, 0)))
-        self.n_observed, self.n_judged_false = int((~usable).sum()), 0
-        if judgements is not None:
-            false = usable & judgements.lists(table.users, table.items)
-            self.n_judged_false, usable = int(false.sum()), usable & ~false
+        if config.grounded:
+            if item_vectors is None:
+                raise ConfigError("sampler.grounded needs the items' vectors in the space of the generated ones.")
+            rows = self._grounded(dataset, table, item_vectors, judgements)
+        else:
+            rows = self._generated(dataset, table, judgements)
         self.candidates = UniformCandidates(dataset.train)
         self.n_candidates = number_of_candidates(config.n_candidates, dataset.n_items)
         self.guard: Guard | None = None
-        self.index = PairIndex(table.users[usable], table.positives[usable], dataset.n_items)
-        self.register_buffer("table_rows", torch.from_numpy(np.flatnonzero(usable)), persistent=False)
-        self.register_buffer("table_items", torch.from_numpy(self.items_of(table)), persistent=False)
-        self.hard_vectors = VectorRows(self.vectors_of(table))
+        self.index = PairIndex(rows.users, rows.positives, dataset.n_items)
+        self.register_buffer("table_rows", torch.from_numpy(rows.places), persistent=False)
+        self.register_buffer("table_items", torch.from_numpy(rows.items), persistent=False)
+        self.hard_vectors = VectorRows(rows.vectors)
         self.item_vectors = None if item_vectors is None else VectorRows(item_vectors)
         known = np.zeros(dataset.n_items, dtype=np.bool_) if item_vectors is None else has_text(item_vectors)
         self.register_buffer("has_text", torch.from_numpy(known), persistent=False)
@@ -152,6 +177,40 @@ class SemanticSampler(NegativeSampler):
         )
         sampler.guard = guard_of(name, resources, config.risk_penalty)
         return sampler
+
+    def _generated(
+        self, dataset: InteractionDataset, table: HardNegativeTable, judgements: JudgementTable | None
+    ) -> _Rows:
+        """Return the rows of the table that may be drawn."""
+        usable = ~((table.items >= 0) & dataset.train.contains(table.users, np.maximum(table.items, 0)))
+        self.n_observed, self.n_judged_false = int((~usable).sum()), 0
+        if judgements is not None:
+            false = usable & judgements.lists(table.users, table.items)
+            self.n_judged_false, usable = int(false.sum()), usable & ~false
+        places = np.flatnonzero(usable)
+        return _Rows(
+            table.users[usable], table.positives[usable], places, self.items_of(table), self.vectors_of(table)
+        )
+
+    def _grounded(
+        self,
+        dataset: InteractionDataset,
+        table: HardNegativeTable,
+        item_vectors: ItemVectors,
+        judgements: JudgementTable | None,
+    ) -> _Rows:
+        """Return the items that stand in for the rows of the table, each a row of its own."""
+        train = dataset.train
+        barred = [train]
+        if judgements is not None:
+            barred.append(
+                Interactions.from_pairs(judgements.users, judgements.items, train.n_users, train.n_items)
+            )
+        near = nearest_items(self.vectors_of(table), table.users, item_vectors, barred, self.config.grounded)
+        row, column = np.nonzero(near >= 0)
+        self.n_observed = self.n_judged_false = 0
+        items = np.arange(train.n_items)
+        return _Rows(table.users[row], table.positives[row], near[row, column], items, item_vectors)
 
     def vectors_of(self, table: HardNegativeTable) -> npt.NDArray[np.floating[Any]]:
         """Return the vectors that stand for the table's rows, [n, d_text]; the ablations change them."""
