@@ -20,8 +20,10 @@ def nearest_items(
     item_vectors: npt.NDArray[np.floating[Any]],
     barred: Sequence[Interactions],
     m: int = 1,
+    *,
+    by_product: bool = False,
 ) -> Numbers:
-    """Return the m items nearest to each vector by cosine, nearest first.
+    """Return the m items nearest to each vector, nearest first.
 
     Args:
         vectors: [n, d].
@@ -29,11 +31,12 @@ def nearest_items(
         item_vectors: [n_items, d], in the same space; an item with a row of zeros is near to nothing.
         barred: pairs of a user and an item that is passed over for this user: those of the train split, say.
         m: how many items.
+        by_product: whether the items' lengths count, as in the score of a CF model; else the cosine alone.
 
     Returns:
         int64 [n, m]; -1 where there are no more.
     """
-    items = unit_rows(item_vectors)
+    items = np.asarray(item_vectors, dtype=np.float32) if by_product else unit_rows(item_vectors)
     unknown = ~items.any(axis=1)
     nearest = np.full((len(vectors), m), -1, dtype=np.int64)
     n_best = min(m, len(items))

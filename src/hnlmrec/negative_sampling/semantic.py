@@ -65,6 +65,9 @@ class SemanticConfig(SamplerConfig):
     grounded: int = added(0, ge=0)
     """Catalogue items nearest to a generated vector, neither the user's own nor (with `drop_judged_false`) called
     false by the judge, that stand in for it, each with its own vector; 0 takes the vector as it is."""
+    grounded_by: Literal["cosine", "product"] = added("cosine")
+    """What makes an item near: the direction of its vector alone, or its length too, by which popular items are
+    long."""
     norm: Literal["catalogue", "positive", "none"] = "catalogue"
     """Length that e_hard is given: the mean of the batch's random items, that of the positive, or its own. CF
     embeddings grow in training; a vector of fixed length would become an ever easier negative, with a score near
@@ -206,7 +209,14 @@ class SemanticSampler(NegativeSampler):
             barred.append(
                 Interactions.from_pairs(judgements.users, judgements.items, train.n_users, train.n_items)
             )
-        near = nearest_items(self.vectors_of(table), table.users, item_vectors, barred, self.config.grounded)
+        near = nearest_items(
+            self.vectors_of(table),
+            table.users,
+            item_vectors,
+            barred,
+            self.config.grounded,
+            by_product=self.config.grounded_by == "product",
+        )
         row, column = np.nonzero(near >= 0)
         self.n_observed = self.n_judged_false = 0
         items = np.arange(train.n_items)
