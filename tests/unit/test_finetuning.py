@@ -34,6 +34,7 @@ from hnlmrec.finetuning import (
     hard_negative_prompt,
     item_prompt,
     preference_prompt,
+    trainer,
     vectors_by_number,
 )
 from hnlmrec.finetuning.batches import contrastive_batch, epoch_batches
@@ -65,6 +66,9 @@ def model(tmp_path_factory):
 @pytest.fixture(scope="module")
 def inputs():
     return world()
+
+
+NAMES = ("hard_over_interacted", "hard_over_random")
 
 
 def make(model, inputs, **changes):
@@ -205,8 +209,10 @@ class Killed(BaseException):
     pass
 
 
-def test_a_killed_run_goes_on_as_if_nothing_had_happened(model, inputs, tmp_path):
+@pytest.mark.parametrize("evaluate_every", [0, 2])
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(model, inputs, tmp_path, evaluate_every):
     options = {"epochs": 8, "preference_share": 0.5, "gradient_accumulation": 2, "checkpoint_every": 3}
+    options["evaluate_every"] = evaluate_every
     whole = make(model, inputs)
     expected = run(whole, inputs, tmp_path / "whole", **options)
 
@@ -223,7 +229,31 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(model, inputs, tmp_path
     assert result == expected
     assert resumed.fingerprint == whole.fingerprint
     assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
+    if evaluate_every:
+        curves = [(tmp_path / name / "evaluations.jsonl").read_text() for name in ("killed", "whole")]
+        assert curves[0] == curves[1]
     assert not (tmp_path / "killed" / "checkpoint.safetensors").exists()
+
+
+def test_the_best_encoder_on_held_out_triplets_is_kept(model, inputs, tmp_path, caplog, monkeypatch):
+    """Measured at 0, 2 and 4 updates: that of the highest quality is written, and the encoder put back to it."""
+    states, measured = {}, []
+
+    def remember(done, total, loss):
+        states[done] = encoder.fingerprint
+
+    monkeypatch.setattr(trainer, "evaluate_triplets", lambda *_, **__: dict.fromkeys(NAMES, measured.pop(0)))
+    for kept, qualities in ((0, (0.6, 0.2, 0.5)), (2, (0.1, 0.7, 0.4)), (4, (0.1, 0.3, 0.4))):
+        measured[:] = qualities
+        encoder, out = make(model, inputs), tmp_path / f"kept-{kept}"
+        result = run(encoder, inputs, out, epochs=4, max_steps=4, evaluate_every=2, progress=remember)
+        assert (result.steps, result.kept) == (4, kept)
+        assert set(result.after.values()) == {max(qualities)}
+        assert json.loads((out / "metrics.json").read_text())["kept"] == kept
+        assert CollaborativeEncoder.load(out, device="cpu").fingerprint == encoder.fingerprint
+        assert [done for done, state in states.items() if state == encoder.fingerprint] == [kept] * (kept > 0)
+        assert ("the encoder as it was is kept" in caplog.text) == (kept == 0)
+        caplog.clear()
 
 
 def test_a_checkpoint_of_another_run_is_refused(model, inputs, tmp_path):

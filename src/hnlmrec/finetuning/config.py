@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from hnlmrec.config import Config, runtime
+from hnlmrec.config import Config, added, runtime
 
 
 class FinetuningConfig(Config):
@@ -49,6 +49,9 @@ class FinetuningConfig(Config):
     """Longer gradients are scaled down to this."""
     n_evaluated: int = Field(256, ge=1)
     """Held-out triplets measured before and after, drawn once."""
+    evaluate_every: int = added(0, ge=0)
+    """Updates from one measuring of the held-out triplets to the next. The encoder that did best is kept, be it
+    the one before the first update: a few updates can do harm. 0 measures before and after, and keeps the last."""
     gradient_checkpointing: bool = runtime(False)
     """Compute activations again in the backward pass: less memory, more time."""
     shard_base: bool = runtime(False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 
@@ -65,6 +67,13 @@ def evaluate_triplets(
         "cf_auc_hard": area_under_curve(scores[0], scores[1]),
         "cf_auc_random": area_under_curve(scores[0], scores[2]),
     }
+
+
+def quality(measures: Mapping[str, float], preference_share: float) -> float:
+    """Return the mean of the measures of the tasks that are trained, by which the best encoder is kept."""
+    names = ["hard_over_interacted", "hard_over_random"] if preference_share < 1 else []
+    names += ["preference_auc_hard", "preference_auc_random"] if preference_share > 0 else []
+    return float(np.mean([measures[name] for name in names]))
 
 
 def random_negatives(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from hnlmrec.config import fingerprint_fields
@@ -19,7 +20,7 @@ from hnlmrec.encoders.base import digest
 from hnlmrec.finetuning.base_model import seeded
 from hnlmrec.finetuning.batches import ContrastiveBatch, contrastive_batch, epoch_batches
 from hnlmrec.finetuning.config import FinetuningConfig
-from hnlmrec.finetuning.encoder import CollaborativeEncoder
+from hnlmrec.finetuning.encoder import WEIGHTS_FILE, CollaborativeEncoder
 from hnlmrec.finetuning.inputs import EncoderInputs, hard_negative_prompt
 from hnlmrec.finetuning.objective import compute_losses
 from hnlmrec.finetuning.parallel import Copies
@@ -105,6 +106,12 @@ class Updates:
         with self._parallel.whole():
             if self.processes.is_main:
                 self.encoder.save(folder)
+
+    def put_back(self, folder: Path) -> None:
+        """Give the encoder the weights that `save` wrote, unless they are split over the processes."""
+        if type(self._parallel) is Copies:
+            tensors = load_file(folder / WEIGHTS_FILE, device=str(self.encoder.device))
+            self.encoder.load_state(tensors, str(folder / WEIGHTS_FILE))
 
     @property
     def identity(self) -> dict[str, Any]:
