@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hnlmrec.data.interactions import InteractionDataset, Numbers
+from hnlmrec.data.interactions import InteractionDataset, Interactions, Numbers
 from hnlmrec.data.tables import read_parquet
 from hnlmrec.errors import DataError
 
@@ -60,6 +60,10 @@ class JudgementTable:
         width = max(int(self.items.max(initial=0)), int(items.max(initial=0))) + 1
         inside: npt.NDArray[np.bool_] = np.isin(users * width + items, self.users * width + self.items)
         return inside & (items >= 0)
+
+    def pairs(self, n_users: int, n_items: int) -> Interactions:
+        """Return the listed pairs of a data set of that size."""
+        return Interactions.from_pairs(self.users, self.items, n_users, n_items)
 
     def save(self, folder: Path, dataset: InteractionDataset) -> None:
         """Write judgements.parquet (user_id, item_id, probability, score)."""

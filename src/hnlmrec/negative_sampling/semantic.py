@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -18,9 +17,8 @@ from torch import Tensor
 from hnlmrec.alignment import MixingSchedule, SemanticProjector, alignment_loss, has_text, mixing_weight
 from hnlmrec.config import added
 from hnlmrec.data.embeddings import HardNegativeTable
-from hnlmrec.data.interactions import InteractionDataset, Interactions
+from hnlmrec.data.interactions import InteractionDataset
 from hnlmrec.data.judgements import JudgementTable
-from hnlmrec.data.nearest import nearest_items
 from hnlmrec.errors import ConfigError, DataError
 from hnlmrec.models.base import Embeddings
 from hnlmrec.negative_sampling.base import Negatives, NegativeSampler, SamplerConfig, SamplerResources
@@ -31,6 +29,7 @@ from hnlmrec.negative_sampling.candidates import (
     guard_of,
     number_of_candidates,
 )
+from hnlmrec.negative_sampling.drawable import DrawableRows, generated_rows, grounded_rows
 from hnlmrec.negative_sampling.pair_index import PairIndex
 from hnlmrec.negative_sampling.risk import Guard
 from hnlmrec.negative_sampling.scoring import candidate_scores
@@ -74,25 +73,6 @@ class SemanticConfig(SamplerConfig):
     zero whatever its direction."""
 
 
-@dataclass(frozen=True)
-class _Rows:
-    """Parallel arrays [n] of what may be drawn, and the vectors that `places` point into.
-
-    Attributes:
-        users: int64 [n].
-        positives: int64 [n], -1 for any of the user.
-        places: int64 [n], rows of `vectors`.
-        items: int64 [m], the item that a row of `vectors` stands for, -1 for none.
-        vectors: [m, d_text].
-    """
-
-    users: npt.NDArray[np.int64]
-    positives: npt.NDArray[np.int64]
-    places: npt.NDArray[np.int64]
-    items: npt.NDArray[np.int64]
-    vectors: ItemVectors
-
-
 class SemanticSampler(NegativeSampler):
     """e~ = alpha e_hard + (1 - alpha) e_j with e_hard = projector(text vector), j outside train(u).
 
@@ -105,7 +85,8 @@ class SemanticSampler(NegativeSampler):
 
     Departs from the authors' code: a pair without a generated negative is counted, never filled with noise; the
     projector is trained (there its parameters are in no optimiser); e_hard gets the length of CF embeddings; and
-    rows that stand for one of the user's train items are left out.
+    rows that stand for one of the user's train items are left out. With `grounded`, e_hard is the projected vector
+    of a catalogue item near to the generated one, as the text variant has a catalogue item's.
 
     Args:
         dataset: its train split is the only one read.
@@ -113,7 +94,8 @@ class SemanticSampler(NegativeSampler):
         table: the generated negatives.
         projector: from text vectors to the CF space.
         item_vectors: [n_items, d_text], zeros for an item without text; None where the projector is fixed.
-        judgements: generated negatives whose item they list are left out; None leaves out none.
+        judgements: generated negatives whose item they list are left out, and no such item stands in for one; None
+            lists none.
 
     Raises:
         DataError: the text vectors of table, items and projector differ in length.
@@ -139,12 +121,8 @@ class SemanticSampler(NegativeSampler):
         super().__init__(dataset, config)
         self.config, self.projector, self.epoch = config, projector, 0
         _check_sizes(table, projector, item_vectors, dataset.n_items)
-        if config.grounded:
-            if item_vectors is None:
-                raise ConfigError("sampler.grounded needs the items' vectors in the space of the generated ones.")
-            rows = self._grounded(dataset, table, item_vectors, judgements)
-        else:
-            rows = self._generated(dataset, table, judgements)
+        rows = self._rows(dataset, table, item_vectors, judgements)
+        self.row_counts = rows.counts
         self.candidates = UniformCandidates(dataset.train)
         self.n_candidates = number_of_candidates(config.n_candidates, dataset.n_items)
         self.guard: Guard | None = None
@@ -181,46 +159,21 @@ class SemanticSampler(NegativeSampler):
         sampler.guard = guard_of(name, resources, config.risk_penalty)
         return sampler
 
-    def _generated(
-        self, dataset: InteractionDataset, table: HardNegativeTable, judgements: JudgementTable | None
-    ) -> _Rows:
-        """Return the rows of the table that may be drawn."""
-        usable = ~((table.items >= 0) & dataset.train.contains(table.users, np.maximum(table.items, 0)))
-        self.n_observed, self.n_judged_false = int((~usable).sum()), 0
-        if judgements is not None:
-            false = usable & judgements.lists(table.users, table.items)
-            self.n_judged_false, usable = int(false.sum()), usable & ~false
-        places = np.flatnonzero(usable)
-        return _Rows(
-            table.users[usable], table.positives[usable], places, self.items_of(table), self.vectors_of(table)
-        )
-
-    def _grounded(
+    def _rows(
         self,
         dataset: InteractionDataset,
         table: HardNegativeTable,
-        item_vectors: ItemVectors,
+        item_vectors: ItemVectors | None,
         judgements: JudgementTable | None,
-    ) -> _Rows:
-        """Return the items that stand in for the rows of the table, each a row of its own."""
-        train = dataset.train
-        barred = [train]
-        if judgements is not None:
-            barred.append(
-                Interactions.from_pairs(judgements.users, judgements.items, train.n_users, train.n_items)
-            )
-        near = nearest_items(
-            self.vectors_of(table),
-            table.users,
-            item_vectors,
-            barred,
-            self.config.grounded,
-            by_product=self.config.grounded_by == "product",
-        )
-        row, column = np.nonzero(near >= 0)
-        self.n_observed = self.n_judged_false = 0
-        items = np.arange(train.n_items)
-        return _Rows(table.users[row], table.positives[row], near[row, column], items, item_vectors)
+    ) -> DrawableRows:
+        config, train, vectors = self.config, dataset.train, self.vectors_of(table)
+        if not config.grounded:
+            return generated_rows(table, vectors, self.items_of(table), train, judgements)
+        if item_vectors is None:
+            raise ConfigError("sampler.grounded needs the items' vectors in the space of the generated ones.")
+        barred = [train] + ([] if judgements is None else [judgements.pairs(train.n_users, train.n_items)])
+        by_product = config.grounded_by == "product"
+        return grounded_rows(table, vectors, item_vectors, barred, config.grounded, by_product=by_product)
 
     def vectors_of(self, table: HardNegativeTable) -> npt.NDArray[np.floating[Any]]:
         """Return the vectors that stand for the table's rows, [n, d_text]; the ablations change them."""
@@ -270,15 +223,9 @@ class SemanticSampler(NegativeSampler):
         return weight * alignment_loss(self.projector, text, target, known)
 
     def counts(self) -> dict[str, int]:
-        """Return lookups, how many were found and missing, and the table's rows left out, by the reason."""
+        """Return lookups, how many were found and missing, and what became of the table's rows."""
         lookups, found = self.tally.tolist()
-        return {
-            "lookups": lookups,
-            "found": found,
-            "missing": lookups - found,
-            "observed_rows_left_out": self.n_observed,
-            **({"judged_false_rows_left_out": self.n_judged_false} if self.config.drop_judged_false else {}),
-        }
+        return {"lookups": lookups, "found": found, "missing": lookups - found, **self.row_counts}
 
     @torch.no_grad()
     def _plain(self, users: Tensor, positives: Tensor, embeddings: Embeddings, rng: torch.Generator) -> Tensor:
