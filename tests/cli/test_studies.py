@@ -194,7 +194,8 @@ set = ["data.source=SOURCE"]
 
 
 def test_settings_of_a_method_on_one_data_set_alone(write: Callable[..., Path], data: Path) -> None:
-    study = load_study(str(write(VARIANTS + ADJUST.replace("SOURCE", str(data)))))
+    graphs_alone = VARIANTS.replace('label = "uniform"', 'label = "uniform"\nmodels = ["lightgcn"]')
+    study = load_study(str(write(graphs_alone + ADJUST.replace("SOURCE", str(data)))))
     found = {(c.place.dataset, c.place.model, c.place.variant): c.config for c in study.grid.cells()}
     candidates = {place: config.sampler.n_candidates for place, config in found.items() if place[2] == "dns"}
     assert {places: n for places, n in candidates.items() if places[1] == "mf"} == {
@@ -202,6 +203,7 @@ def test_settings_of_a_method_on_one_data_set_alone(write: Callable[..., Path], 
         ("others", "mf", "dns"): 4,
     }
     assert {place[1]: config.training.epochs for place, config in found.items()} == {"mf": 2, "lightgcn": 1}
+    assert {places[1] for places in found if places[2] == "uniform"} == {"lightgcn"}
     with pytest.raises(ConfigError, match="unknown variant of the study 'dsn'"):
         load_study(str(write(VARIANTS + ADJUST.replace("SOURCE", str(data)).replace('["dns"]', '["dsn"]'))))
 

@@ -107,6 +107,8 @@ class Grid:
         for dataset in _selected(self.datasets, chosen.datasets):
             for model in _selected(self.models, chosen.models):
                 for variant in _selected(self.study.variants, chosen.variants):
+                    if variant.models and model.label not in variant.models:
+                        continue
                     for start in self._starts(variant):
                         yield Place(dataset.label, model.label, variant.label, start), dataset, model, variant
 
@@ -244,6 +246,7 @@ def _check_labels(study: StudyConfig, datasets: Sequence[Any], models: Sequence[
     named += [("model", name) for entry in study.adjust for name in entry.models]
     named += [("variant", name) for entry in study.adjust for name in entry.variants]
     named += [("variant", name) for name in study.search.spaces]
+    named += [("model", name) for variant in study.variants for name in variant.models]
     named += [("data set", variant.transfer_from) for variant in study.variants if variant.transfer_from]
     if study.study.baseline:
         named.append(("variant", study.study.baseline))

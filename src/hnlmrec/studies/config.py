@@ -75,6 +75,8 @@ class VariantSection(Config):
     with "recommender."."""
     initialisations: tuple[str, ...] = ()
     """Its own initialisations, in place of the study's."""
+    models: tuple[str, ...] = ()
+    """Labels of the models that it is run with; empty for all. Some methods need a graph model."""
     transfer_from: str = ""
     """Label of the data set on which its LLM is fine-tuned; on the others it writes vectors without tuning. On
     that data set itself the variant is the fine-tuned one."""
