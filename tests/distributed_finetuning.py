@@ -26,7 +26,8 @@ CONFIG = FinetuningConfig(
 
 def main(model: Path, out: Path, last: int) -> None:
     inputs = world()
-    encoder = CollaborativeEncoder(settings(model, lora_dropout=0.0), CFShape.of(inputs), seed=1, device="cpu")
+    parts = settings(model, lora_dropout=0.0, residual=True, residual_maps=True, heads="per_kind")
+    encoder = CollaborativeEncoder(parts, CFShape.of(inputs), seed=1, device="cpu")
 
     def die(done: int, _total: int, _loss: float) -> None:
         if done == last:

@@ -18,6 +18,9 @@ class HnlmrecError(Exception):
 
     exit_status = 1
 
+    def __str__(self) -> str:  # KeyError would show the message's repr, an OSError all arguments as a tuple
+        return str(self.args[0]) if self.args else ""
+
 
 class UserInputError(HnlmrecError):
     """Something that the user gave, or that the user's machine lacks, is wrong."""
@@ -46,15 +49,9 @@ class DataError(UserInputError, ValueError):
 class MissingFileError(UserInputError, FileNotFoundError):
     """A file or folder that is not there."""
 
-    def __str__(self) -> str:  # FileNotFoundError would show the arguments as a tuple
-        return str(self.args[0]) if self.args else ""
-
 
 class UnknownIdError(DataError, KeyError):
     """A user or item id that the vocabulary does not hold."""
-
-    def __str__(self) -> str:  # KeyError would show the message's repr
-        return str(self.args[0]) if self.args else ""
 
 
 class CorruptArtifactError(UserInputError, ValueError):
@@ -77,15 +74,9 @@ class MissingDependencyError(UserInputError, ImportError):
 class StorageError(UserInputError, OSError):
     """The disk is full, a folder cannot be written, or a file cannot be read."""
 
-    def __str__(self) -> str:
-        return str(self.args[0]) if self.args else ""
-
 
 class BusyFolderError(UserInputError, BlockingIOError):
     """Another process works in a folder that one at a time may work in."""
-
-    def __str__(self) -> str:
-        return str(self.args[0]) if self.args else ""
 
 
 class ProviderError(UserInputError, ConnectionError):

@@ -26,9 +26,10 @@ pytestmark = [
 PROMPTS = [*(hard_negative_prompt(user, user) for user in range(5)), item_prompt(3)]
 
 
-def test_fine_tuning_on_cuda(tmp_path):
+@pytest.mark.parametrize("changes", [{}, {"residual": True, "residual_maps": True, "heads": "per_kind"}])
+def test_fine_tuning_on_cuda(tmp_path, changes):
     inputs = world()
-    options = settings(tiny_model(tmp_path / "model"))
+    options = settings(tiny_model(tmp_path / "model"), **changes)
     encoder = CollaborativeEncoder(options, CFShape.of(inputs), seed=1, device="cuda")
     assert encoder.precision is torch.bfloat16
     config = FinetuningConfig(

@@ -18,6 +18,7 @@ from hnlmrec.finetuning import (
     item_prompt,
     preference_prompt,
 )
+from hnlmrec.finetuning.inputs import KINDS
 
 PROMPTS = [
     *(hard_negative_prompt(user, user + 1) for user in range(5)),
@@ -244,3 +245,39 @@ def test_a_residual_encoder_starts_as_the_cf_model(model, inputs):
     assert (cosine < 1 - 1e-6).all()  # the texts have a part in it
     with pytest.raises(ValueError, match="residual"):
         settings(model, residual=True, output_size=3)
+
+
+def test_residual_maps_and_heads_of_their_own_start_as_the_cf_model_too(model, inputs, tmp_path):
+    plain = make(model, inputs, residual=True)
+    encoder = make(model, inputs, residual=True, residual_maps=True, heads="per_kind")
+    prompts = [preference_prompt(2), hard_negative_prompt(2, 5), item_prompt(4)]
+    found, expected = encoder.encode(prompts, inputs), plain.encode(prompts, inputs)
+    cosine = (found * expected).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(expected, axis=1)
+    assert (cosine > 0.9).all()
+    with pytest.raises(ValueError, match="set residual = true"):
+        settings(model, residual_maps=True)
+    encoder.save(tmp_path)
+    loaded = CollaborativeEncoder.load(tmp_path)
+    np.testing.assert_array_equal(loaded.encode(prompts, inputs), encoder.encode(prompts, inputs))
+
+
+def test_residual_maps_turn_the_query_of_a_pair_and_nothing_else(model, inputs):
+    encoder = make(model, inputs, residual=True, residual_maps=True)
+    prompts = [hard_negative_prompt(2, 5), hard_negative_prompt(2, 6), preference_prompt(2), item_prompt(5)]
+    before = encoder.encode(prompts, inputs)
+    with torch.no_grad():
+        encoder.residual_maps.chosen[KINDS.index("hard_negative")] = -2 * torch.eye(inputs.size)
+    moved = encoder.encode(prompts, inputs) - before
+    chosen = inputs.items[[5, 6]] / encoder.cf.item_scale
+    np.testing.assert_allclose(moved[:2], -2 * chosen, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(moved[2:], 0, atol=1e-6)
+
+
+def test_each_kind_has_a_head_of_its_own(model, inputs):
+    encoder = make(model, inputs, heads="per_kind")
+    prompts = [hard_negative_prompt(2, 5), preference_prompt(2), item_prompt(5)]
+    before = encoder.encode(prompts, inputs)
+    with torch.no_grad():
+        encoder.head[KINDS.index("preference")][-1].bias += 1
+    moved = encoder.encode(prompts, inputs) - before
+    np.testing.assert_allclose(moved, [[0] * inputs.size, [1] * inputs.size, [0] * inputs.size], atol=1e-5)

@@ -205,15 +205,42 @@ def test_the_step_sizes_are_those_of_the_groups(model, inputs, tmp_path):
     assert min(size for name, size in moved.items() if "lora_" not in name) > 1e-4
 
 
+@pytest.mark.parametrize(("maps_rate", "expected"), [(None, 1e-9), (1e-2, 1e-2)])
+def test_maps_have_a_step_size_of_their_own(model, inputs, tmp_path, maps_rate, expected):
+    encoder = make(model, inputs, residual=True, residual_maps=True, documents="cf")
+    rates = {"learning_rate": 1e-9, "head_learning_rate": 1e-9, "maps_learning_rate": maps_rate}
+    run(encoder, inputs, tmp_path, max_steps=1, preference_share=0.5, **rates)
+    moved = float(encoder.residual_maps.chosen.detach().abs().max())  # AdamW's first update is of the step size
+    assert moved == pytest.approx(expected, rel=0.01)
+
+
+def test_opposite_tasks_are_learned_by_maps_of_their_own(model, inputs, tmp_path):
+    """The hard-negative query turns away from the chosen item, the other one towards it; texts are fixed."""
+    rates = {"learning_rate": 1e-9, "head_learning_rate": 1e-9, "maps_learning_rate": 3e-2}
+    shared = {"residual": True, "documents": "cf", "lora_dropout": 0.0}
+    gains = {}
+    for name, changes in {"without": {}, "with": {"residual_maps": True}}.items():
+        encoder = make(model, inputs, **shared, **changes)
+        result = run(encoder, inputs, tmp_path / name, preference_share=0.5, epochs=25, own_weight=4.0, **rates)
+        curve = losses(tmp_path / name)
+        assert result.steps == len(curve) == 50
+        gains[name] = np.mean(curve[-15:]) / np.mean(curve[:15])
+    assert gains["without"] > 0.8
+    assert gains["with"] < 0.6
+
+
 class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("evaluate_every", [0, 2])
-def test_a_killed_run_goes_on_as_if_nothing_had_happened(model, inputs, tmp_path, evaluate_every):
+@pytest.mark.parametrize(
+    ("evaluate_every", "parts"),
+    [(0, {}), (2, {}), (2, {"residual": True, "residual_maps": True, "heads": "per_kind"})],
+)
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(model, inputs, tmp_path, evaluate_every, parts):
     options = {"epochs": 8, "preference_share": 0.5, "gradient_accumulation": 2, "checkpoint_every": 3}
     options["evaluate_every"] = evaluate_every
-    whole = make(model, inputs)
+    whole = make(model, inputs, **parts)
     expected = run(whole, inputs, tmp_path / "whole", **options)
 
     def kill(done, total, loss):
@@ -221,9 +248,9 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(model, inputs, tmp_path
             raise Killed
 
     with pytest.raises(Killed):
-        run(make(model, inputs), inputs, tmp_path / "killed", progress=kill, **options)
+        run(make(model, inputs, **parts), inputs, tmp_path / "killed", progress=kill, **options)
     told = []
-    resumed = make(model, inputs)
+    resumed = make(model, inputs, **parts)
     result = run(resumed, inputs, tmp_path / "killed", progress=lambda *now: told.append(now[0]), **options)
     assert told[0] == 4  # after the checkpoint of update 3
     assert result == expected

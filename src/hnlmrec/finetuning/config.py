@@ -41,6 +41,9 @@ class FinetuningConfig(Config):
     """Step size of AdamW for the LoRA layers."""
     head_learning_rate: float = Field(1e-3, gt=0)
     """Step size for what starts anew: soft tokens and head."""
+    maps_learning_rate: float | None = added(None, gt=0)
+    """Step size for the encoder's `residual_maps`; null takes that of the head. They have few weights and learn
+    from few triplets, where a head at the same rate learns the texts of those triplets by heart."""
     weight_decay: float = Field(0.01, ge=0)
     """Decoupled weight decay of AdamW."""
     warmup_share: float = Field(0.1, ge=0, le=1)

@@ -24,7 +24,14 @@ from hnlmrec.encoders.causal_lm import pool
 from hnlmrec.errors import CorruptArtifactError, DataError, MissingFileError
 from hnlmrec.finetuning.base_model import BaseModel, choose_precision, seeded
 from hnlmrec.finetuning.inputs import KINDS, EncoderInputs, Floats, Prompt
-from hnlmrec.finetuning.layers import SoftTokens, Standardisation, begin_at_nearly_zero, make_head
+from hnlmrec.finetuning.layers import (
+    Heads,
+    ResidualMaps,
+    SoftTokens,
+    Standardisation,
+    begin_at_nearly_zero,
+    make_head,
+)
 from hnlmrec.finetuning.reading import EncoderBatch, PromptReader
 from hnlmrec.finetuning.settings import EncoderSettings
 from hnlmrec.processes import best_device
@@ -92,9 +99,8 @@ class CollaborativeEncoder(nn.Module):
             hidden_size = int(model.config.hidden_size)
             self.language_model = model
             self.user_tokens, self.item_tokens = self._soft_tokens(hidden_size)
-            self.head = make_head(settings.head, hidden_size, self.size)
-            if settings.residual:
-                begin_at_nearly_zero(self.head)
+            self.head = self._head(hidden_size)
+        self.residual_maps = ResidualMaps(len(KINDS), self.size) if settings.residual_maps else None
         self.standardisation = Standardisation(len(KINDS), hidden_size)
         self.uses_all_parameters = False  # true: each has a gradient in every batch, if of zeros
         self.reader = PromptReader(base.tokenizer(), settings, (cf.user_scale, cf.item_scale))
@@ -109,6 +115,17 @@ class CollaborativeEncoder(nn.Module):
             for cf_scale in (self.cf.user_scale, self.cf.item_scale)
         )
         return user, item
+
+    def _head(self, hidden_size: int) -> nn.Module:
+        settings = self.settings
+        if settings.heads == "per_kind":
+            head: nn.Module = Heads(len(KINDS), settings.head, hidden_size, self.size)
+        else:
+            head = make_head(settings.head, hidden_size, self.size)
+        if settings.residual:
+            for one in head if isinstance(head, Heads) else [head]:
+                begin_at_nearly_zero(one)
+        return head
 
     @property
     def size(self) -> int:
@@ -129,8 +146,14 @@ class CollaborativeEncoder(nn.Module):
             return tuple(self._answer(batch) for batch in batches)
 
     def _answer(self, batch: EncoderBatch) -> Tensor:
-        answer: Tensor = self.head(self.standardisation(self._pooled(batch), batch.kinds)).float()
-        return answer + batch.own if self.settings.residual else answer
+        pooled = self.standardisation(self._pooled(batch), batch.kinds)
+        heads = (pooled, batch.kinds) if isinstance(self.head, Heads) else (pooled,)
+        answer: Tensor = self.head(*heads).float()
+        if self.settings.residual:
+            answer = answer + batch.own
+        if self.residual_maps is not None:
+            answer = answer + self.residual_maps(batch.own, batch.chosen, batch.kinds).float()
+        return answer
 
     def _pooled(self, batch: EncoderBatch) -> Tensor:
         embedded = self.language_model.get_input_embeddings()(batch.tokens)  # [B, T, h]
@@ -213,7 +236,7 @@ class CollaborativeEncoder(nn.Module):
             )
 
     def trainable(self) -> dict[str, Tensor]:
-        """Return the parameters that fine-tuning changes, by name: LoRA, soft tokens and head."""
+        """Return the parameters that fine-tuning changes, by name: LoRA, soft tokens, heads, maps."""
         return {name: value for name, value in self.named_parameters() if value.requires_grad}
 
     def state(self) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""The new layers around the language model: soft tokens before it, standardisation and head behind it."""
+"""The new layers around the language model: soft tokens before, standardisation, heads and maps behind."""
 
 from __future__ import annotations
 
@@ -75,6 +75,42 @@ def make_head(kind: Literal["linear", "mlp"], hidden_size: int, size: int) -> nn
     if kind == "linear":
         return nn.Linear(hidden_size, size)
     return nn.Sequential(nn.Linear(hidden_size, hidden_size), nn.GELU(), nn.Linear(hidden_size, size))
+
+
+class Heads(nn.ModuleList):
+    """A head of each kind of prompt.
+
+    Args:
+        n_kinds: kinds of prompts.
+        kind, hidden_size, size: see `make_head`.
+    """
+
+    def __init__(self, n_kinds: int, kind: Literal["linear", "mlp"], hidden_size: int, size: int) -> None:
+        super().__init__(make_head(kind, hidden_size, size) for _ in range(n_kinds))
+
+    def forward(self, pooled: Tensor, kinds: Tensor) -> Tensor:
+        """Map [B, h], whose rows are of the kinds int64 [B], to [B, size]."""
+        answers = torch.stack([head(pooled) for head in self], dim=1)  # all, so that each has a gradient
+        return answers[torch.arange(len(kinds), device=kinds.device), kinds]
+
+
+class ResidualMaps(nn.Module):
+    """What is added to a residual: linear maps of a prompt's CF vectors, of its kind, that begin at zero.
+
+    Args:
+        n_kinds: kinds of prompts.
+        size: d, of a CF vector.
+    """
+
+    def __init__(self, n_kinds: int, size: int) -> None:
+        super().__init__()
+        self.own = nn.Parameter(torch.zeros(n_kinds, size, size))
+        self.chosen = nn.Parameter(torch.zeros(n_kinds, size, size))
+
+    def forward(self, own: Tensor, chosen: Tensor, kinds: Tensor) -> Tensor:
+        """Map [B, d] and [B, d], whose rows are of the kinds int64 [B], to [B, d]."""
+        answers = torch.einsum("bd,kde->bke", own, self.own) + torch.einsum("bd,kde->bke", chosen, self.chosen)
+        return answers[torch.arange(len(kinds), device=kinds.device), kinds]
 
 
 def begin_at_nearly_zero(head: nn.Module) -> None:

@@ -26,6 +26,7 @@ class EncoderBatch(NamedTuple):
         kinds: int64 [B], the place of each prompt's kind in KINDS.
         own: float32 [B, d], the CF vector of each prompt's user, of an item's own for a document, in standard
             deviations.
+        chosen: float32 [B, d], likewise of the item of a pair; zeros where a prompt is of no pair.
     """
 
     tokens: Tensor
@@ -36,6 +37,7 @@ class EncoderBatch(NamedTuple):
     item_places: Tensor
     kinds: Tensor
     own: Tensor
+    chosen: Tensor
 
     def to(self, device: torch.device | str) -> EncoderBatch:
         """Return the batch on a device."""
@@ -82,7 +84,8 @@ class PromptReader:
                     ids += tokens[part][:limit]
             rows.append(ids)
         kinds = torch.tensor([KINDS.index(prompt.kind) for prompt in prompts])
-        return self._batch(rows, slots, inputs, kinds, self._own(prompts, inputs))
+        vectors = self._own(prompts, inputs), self._chosen(prompts, inputs)
+        return self._batch(rows, slots, inputs, (kinds, *vectors))
 
     def lengths(self, prompts: Sequence[Prompt], inputs: EncoderInputs) -> list[int]:
         """Return about how long each prompt is, in characters: enough to put prompts of like length together."""
@@ -120,6 +123,12 @@ class PromptReader:
         rows = [inputs.users[p.user] / of_user if p.user >= 0 else inputs.items[p.item] / of_item for p in prompts]
         return torch.from_numpy(np.asarray(rows, dtype=np.float32))
 
+    def _chosen(self, prompts: Sequence[Prompt], inputs: EncoderInputs) -> Tensor:
+        vectors = np.zeros((len(prompts), inputs.size), dtype=np.float32)
+        of_pair = [place for place, p in enumerate(prompts) if p.user >= 0 and p.item >= 0]
+        vectors[of_pair] = inputs.items[[prompts[place].item for place in of_pair]] / self.scales[1]
+        return torch.from_numpy(vectors)
+
     def _numbers(self, piece: str, prompt: Prompt, inputs: EncoderInputs) -> str:
         vector = inputs.users[prompt.user] if piece == "user_cf" else inputs.items[prompt.item]
         scale = self.scales[0] if piece == "user_cf" else self.scales[1]
@@ -136,8 +145,7 @@ class PromptReader:
         rows: list[list[int]],
         slots: list[tuple[int, int, _Vector]],
         inputs: EncoderInputs,
-        kinds: Tensor,
-        own: Tensor,
+        of_prompts: tuple[Tensor, Tensor, Tensor],
     ) -> EncoderBatch:
         width = max(map(len, rows))
         tokens = torch.tensor([row + [0] * (width - len(row)) for row in rows])
@@ -159,8 +167,7 @@ class PromptReader:
             torch.tensor(places["user"], dtype=torch.int64),
             _gather(inputs.items, numbers["item"]),
             torch.tensor(places["item"], dtype=torch.int64),
-            kinds,
-            own,
+            *of_prompts,
         )
 
 

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from pydantic import Field, model_validator
 
-from hnlmrec.config import Config
+from hnlmrec.config import Config, added
 from hnlmrec.finetuning.inputs import Kind
 
 Slot = Literal["user", "item", "user_cf", "item_cf"]
@@ -88,6 +88,13 @@ class EncoderSettings(Config):
     """Add a CF vector to the head's output, which begins at nearly zero: the user's to queries, the item's to
     documents. The encoder then starts as the CF model and learns what the texts add to it; without, it has to
     learn the behaviour anew."""
+    residual_maps: bool = added(False)
+    """With residual: add what linear maps of the prompt's kind make of its CF vectors, too, the user's and, in a
+    query of a pair, the chosen item's. They begin at zero. Without them a query for a hard negative cannot turn
+    away from the item that was chosen but through the texts."""
+    heads: Literal["shared", "per_kind"] = added("shared")
+    """One head for all prompts, or one of each kind: for hard negatives, preferences and documents. The two tasks
+    ask for opposite answers, and a shared head that learns the one unlearns the other."""
     documents: Literal["encoded", "cf"] = "encoded"
     """What an item is as a document: its text and soft token read by the model, or the CF vector as it is. The
     latter needs no reading of items, and queries then are points of the CF space itself."""
@@ -97,6 +104,12 @@ class EncoderSettings(Config):
     """Tokens after which an item's text is cut off."""
     templates: EncoderTemplates = EncoderTemplates()
     """What the model reads."""
+
+    @model_validator(mode="after")
+    def _maps_are_of_a_residual(self) -> EncoderSettings:
+        if self.residual_maps and not self.residual:
+            raise ValueError("residual_maps changes what residual adds, which is off; set residual = true as well")
+        return self
 
     @model_validator(mode="after")
     def _cf_documents_have_the_cf_size(self) -> EncoderSettings:

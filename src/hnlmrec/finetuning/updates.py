@@ -33,6 +33,7 @@ from hnlmrec.processes import current
 
 Booleans = npt.NDArray[np.bool_]
 _LORA = "lora_"  # in the names of its parameters
+_MAPS = "residual_maps."  # begins theirs
 
 
 class Updates:
@@ -185,7 +186,9 @@ def _recompute_activations(model: Any) -> None:
 
 def _groups(encoder: CollaborativeEncoder, config: FinetuningConfig) -> list[dict[str, Any]]:
     named = encoder.trainable()
+    maps_rate = config.head_learning_rate if config.maps_learning_rate is None else config.maps_learning_rate
     lora = [value for name, value in named.items() if _LORA in name]
-    new = [value for name, value in named.items() if _LORA not in name]
-    rates = ((lora, config.learning_rate), (new, config.head_learning_rate))
-    return [{"params": values, "lr": rate, "base_lr": rate} for values, rate in rates]
+    maps = [value for name, value in named.items() if name.startswith(_MAPS)]
+    new = [value for name, value in named.items() if _LORA not in name and not name.startswith(_MAPS)]
+    rates = ((lora, config.learning_rate), (new, config.head_learning_rate), (maps, maps_rate))
+    return [{"params": values, "lr": rate, "base_lr": rate} for values, rate in rates if values]

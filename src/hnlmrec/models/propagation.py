@@ -89,7 +89,7 @@ class BipartiteGraph:
             scale = 1 / np.sqrt(np.maximum(self.degrees, 1))
             values = np.repeat(scale, self.degrees) * scale[self.columns]
             with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
+                warnings.filterwarnings("ignore", "Sparse (CSR tensor support|invariant checks)")  # of torch
                 self._matrices[device, dtype] = torch.sparse_csr_tensor(
                     torch.from_numpy(self.indptr),
                     torch.from_numpy(self.columns),
