@@ -110,7 +110,9 @@ def test_one_item_for_both_is_asked_again_and_then_recorded_as_failed(world: Wor
     def same_for_the_second(messages: Sequence[Message], config: CompletionConfig) -> str:
         if "Fargo" not in "".join(m.content for m in messages if "chose: Fargo" in m.content):
             return first_and_last(messages, config)
-        return json.dumps({"liked": choices_of(config)[0], "disliked": choices_of(config)[0]})
+        assert config.json_schema is not None  # which this model does not keep to
+        name = config.json_schema["properties"]["liked"]["enum"][0]
+        return json.dumps({"liked": name, "disliked": name})
 
     summary = world.run(same_for_the_second)
     assert (summary.succeeded, summary.failed, summary.repairs) == (2, 1, 1)
@@ -118,6 +120,27 @@ def test_one_item_for_both_is_asked_again_and_then_recorded_as_failed(world: Wor
     assert failure["user_id"] == "u1"
     assert "two different items" in failure["message"]
     assert read_preferences(world.out, world.catalogue).users.tolist() == [0, 2]
+
+
+def test_who_names_one_item_twice_is_asked_for_another_of_those_left(world: World) -> None:
+    def first_of_each(messages: Sequence[Message], config: CompletionConfig) -> str:
+        assert config.json_schema is not None
+        properties = config.json_schema["properties"]
+        return json.dumps({field: properties[field]["enum"][0] for field in ("liked", "disliked")})
+
+    summary = world.run(first_of_each)
+    assert (summary.succeeded, summary.failed, summary.repairs) == (3, 0, 3)
+    asked = [config.json_schema["properties"] for _, config in world.client.requests if config.json_schema]
+    for first, second in zip(asked[::2], asked[1::2], strict=True):
+        choices = first["liked"]["enum"]
+        assert (second["liked"]["enum"], second["disliked"]["enum"]) == (choices[:1], choices[1:])
+
+
+@pytest.mark.parametrize("reply", ["no JSON", "[1]", '{"liked": "Alien"}', '{"liked": ["Heat"]}', "}{"])
+def test_a_reply_that_picks_nothing_leaves_all_choices(reply: str) -> None:
+    template = PromptTemplate.load("preference")
+    assert template.repair_schema(reply, ["Heat", "Fargo"]) == template.json_schema(["Heat", "Fargo"])
+    assert template.repair_schema(reply) == template.json_schema()
 
 
 def test_the_best_scored_unobserved_items_are_the_candidates(world: World) -> None:

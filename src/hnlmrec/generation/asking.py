@@ -115,7 +115,9 @@ class Asker:
             if accepted.finish_reason == "content_filter" or self._stopping.is_set():
                 raise
             attempt.repairs += 1
-            accepted = self._ask(attempt, _repair_messages(messages, accepted, error), config)
+            schema = self.template.repair_schema(accepted.text, task.choices)
+            mending = config.model_copy(update={"json_schema": schema})
+            accepted = self._ask(attempt, _repair_messages(messages, accepted, error), mending)
             reply = self._read(accepted, task.choices)
         # A repaired reply answers the first request, so that a later run needs neither of the two.
         attempt.accepted = accepted

@@ -184,6 +184,27 @@ class PromptTemplate:
             "additionalProperties": False,
         }
 
+    def repair_schema(self, reply: str, choices: Sequence[str] | None = None) -> dict[str, Any]:
+        """Return the schema of a second reply, after one that could not be used.
+
+        Where a reply picks several items, the first one that it picked stays, and the others are of those left: a
+        small model that names one item twice does so again when it is merely asked for another.
+
+        Args:
+            reply: the first one.
+            choices: see `json_schema`.
+        """
+        schema = self.json_schema(choices)
+        fields = [field for field in self._reply.chosen if "enum" in schema["properties"][field]]
+        if choices is None or len(fields) < 2:
+            return schema
+        picked = _picked(reply, fields[0])
+        if picked in choices:
+            for field in fields:
+                left = [picked] if field == fields[0] else [name for name in choices if name != picked]
+                schema["properties"][field]["enum"] = left
+        return schema
+
     def parse(self, text: str, choices: Sequence[str] | None = None) -> Reply:
         """Read a reply, also one in a code fence or with words around the JSON object.
 
@@ -211,6 +232,15 @@ class PromptTemplate:
             for field, value in iter(reply)
         }
         return self._reply(**values)
+
+
+def _picked(reply: str, field: str) -> object:
+    """Return what a reply, of whatever form, has in a field; None for nothing."""
+    try:
+        value = json.loads(reply[reply.find("{") : reply.rfind("}") + 1])
+    except json.JSONDecodeError:
+        return None
+    return value.get(field) if isinstance(value, dict) else None
 
 
 def clean(value: object) -> object:
