@@ -84,8 +84,8 @@ def test_a_data_set_may_have_a_base_of_its_own() -> None:
     cells = cells_of("overall")
     sizes = {cell.place.dataset: cell.config.model.embedding_size for cell in cells}
     assert sizes == {"toys": 128, "ml1m": 64, "yelp": 128}
-    layers = {cell.place.dataset: cell.config.finetuning.encoder.n_layers for cell in cells}
-    assert layers == {"toys": 2, "ml1m": 6, "yelp": 2}
+    vectors = {cell.place.dataset: cell.config.finetuning.vectors.k for cell in cells}
+    assert vectors == {"toys": 1, "ml1m": 4, "yelp": 1}
 
 
 def test_the_noise_ablation_differs_in_the_vectors_alone() -> None:
