@@ -140,7 +140,7 @@ def test_calibration_sets_parallel_states_apart(model, inputs):
     encoder.calibrate(prompts, inputs, batch_size=3)
     batch = encoder.reader(prompts, inputs)
     with torch.no_grad():
-        standard = encoder.standardisation(encoder._pooled(batch), batch.kinds)
+        standard = encoder.standardisation(encoder.pooled(batch), batch.kinds)
     torch.testing.assert_close(standard.mean(dim=0), torch.zeros(32), atol=1e-3, rtol=0)
     assert standard.std(dim=0).median() == pytest.approx(1.0, abs=1e-2)
     assert encoder.fingerprint != before

@@ -146,7 +146,7 @@ class CollaborativeEncoder(nn.Module):
             return tuple(self._answer(batch) for batch in batches)
 
     def _answer(self, batch: EncoderBatch) -> Tensor:
-        pooled = self.standardisation(self._pooled(batch), batch.kinds)
+        pooled = self.standardisation(self.pooled(batch), batch.kinds)
         heads = (pooled, batch.kinds) if isinstance(self.head, Heads) else (pooled,)
         answer: Tensor = self.head(*heads).float()
         if self.settings.residual:
@@ -155,7 +155,8 @@ class CollaborativeEncoder(nn.Module):
             answer = answer + self.residual_maps(batch.own, batch.chosen, batch.kinds).float()
         return answer
 
-    def _pooled(self, batch: EncoderBatch) -> Tensor:
+    def pooled(self, batch: EncoderBatch) -> Tensor:
+        """Return the model's state of each prompt, float32 [B, h], before standardisation and head."""
         embedded = self.language_model.get_input_embeddings()(batch.tokens)  # [B, T, h]
         flat = embedded.flatten(0, 1)
         for tokens, vectors, places in (
@@ -179,7 +180,7 @@ class CollaborativeEncoder(nn.Module):
                 here = [p for p in prompts if p.kind == kind and not self.is_cf_document(p)]
                 parts = [here[start : start + batch_size] for start in range(0, len(here), batch_size)]
                 if len(here) > 1:
-                    pooled = [self._pooled(self.reader(part, inputs).to(self.device)) for part in parts]
+                    pooled = [self.pooled(self.reader(part, inputs).to(self.device)) for part in parts]
                     self.standardisation.fit(torch.cat(pooled), number)
 
     def _precise(self) -> torch.autocast:
