@@ -112,6 +112,16 @@ class ResidualMaps(nn.Module):
         answers = torch.einsum("bd,kde->bke", own, self.own) + torch.einsum("bd,kde->bke", chosen, self.chosen)
         return answers[torch.arange(len(kinds), device=kinds.device), kinds]
 
+    def forget_axes(self) -> None:
+        """Keep of each map what holds in any rotation of the space: its mean over all of them, tr(W)/d times I.
+
+        That is how far a query turns to its own vector, or away from the chosen item's.
+        """
+        with torch.no_grad():
+            for maps in (self.own, self.chosen):
+                identity = torch.eye(maps.shape[-1], device=maps.device)
+                maps.copy_(maps.diagonal(dim1=1, dim2=2).mean(dim=1)[:, None, None] * identity)
+
 
 def begin_at_nearly_zero(head: nn.Module) -> None:
     """Shrink the last layer of a head; an exact zero would keep the gradient from what is below it."""

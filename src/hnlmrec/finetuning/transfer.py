@@ -3,7 +3,7 @@
 Templates and weights stay as they are. The CF vectors are those of the other data set, in standard deviations of
 their own, as the soft tokens and the residual expect them. The two CF spaces are not rotated onto each other: the
 axes of two models that were trained apart have nothing in common, so what carries over is what the encoder makes
-of texts.
+of texts, and of its residual maps what does not depend on axes.
 """
 
 from __future__ import annotations
@@ -68,6 +68,8 @@ def adopt_encoder(
     write_json(out / FACTS_FILE, {**_facts(folder), "cf": shape._asdict()})
     shutil.copyfile(_file(folder, WEIGHTS_FILE), out / WEIGHTS_FILE)
     encoder = CollaborativeEncoder.load(out, device=device, precision=precision)  # checks that the weights fit
+    if encoder.residual_maps is not None:
+        encoder.residual_maps.forget_axes()
     encoder.save(out)  # with the fingerprint of its own
 
 
