@@ -254,7 +254,7 @@ def test_residual_maps_and_heads_of_their_own_start_as_the_cf_model_too(model, i
     found, expected = encoder.encode(prompts, inputs), plain.encode(prompts, inputs)
     cosine = (found * expected).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(expected, axis=1)
     assert (cosine > 0.9).all()
-    with pytest.raises(ValueError, match="set residual = true"):
+    with pytest.raises(ValueError, match="Set residual = true, or residual_maps = false"):
         settings(model, residual_maps=True)
     encoder.save(tmp_path)
     loaded = CollaborativeEncoder.load(tmp_path)
@@ -281,3 +281,21 @@ def test_each_kind_has_a_head_of_its_own(model, inputs):
         encoder.head[KINDS.index("preference")][-1].bias += 1
     moved = encoder.encode(prompts, inputs) - before
     np.testing.assert_allclose(moved, [[0] * inputs.size, [1] * inputs.size, [0] * inputs.size], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("encoder.json", b'{"broken'),
+        ("encoder.json", b"[]"),
+        ("encoder.json", b'{"settings": {}, "base_digest": "0"}'),
+        ("encoder.json", b'{"settings": {}, "base_digest": "0", "cf": {"width": 3}}'),
+        ("encoder.safetensors", b""),
+        ("encoder.safetensors", b"x" * 99),
+    ],
+)
+def test_a_damaged_encoder_is_told(encoder, tmp_path, name, content):
+    encoder.save(tmp_path)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(CorruptArtifactError, match=rf"{name} is damaged .* Fine-tune again"):
+        CollaborativeEncoder.load(tmp_path)

@@ -7,18 +7,19 @@ whose pooled hidden state is the hard negative of a (user, item) pair.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from hnlmrec.artifacts import write_json
 from hnlmrec.config import build, fingerprint_fields
+from hnlmrec.data.tables import read_json
 from hnlmrec.encoders.base import Advance, digest
 from hnlmrec.encoders.causal_lm import pool
 from hnlmrec.errors import CorruptArtifactError, DataError, MissingFileError
@@ -38,6 +39,22 @@ from hnlmrec.processes import best_device
 
 FACTS_FILE, WEIGHTS_FILE = "encoder.json", "encoder.safetensors"
 """What a folder of `CollaborativeEncoder.save` holds."""
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """Return what the encoder.json of a saved encoder says.
+
+    Raises:
+        MissingFileError: there is none.
+        CorruptArtifactError: it is damaged.
+    """
+    path = folder / FACTS_FILE
+    try:
+        facts = read_json(path)
+        _ = facts["settings"], facts["base_digest"], CFShape(**facts["cf"])
+    except (DataError, KeyError, TypeError) as error:
+        raise CorruptArtifactError(f"{path} is damaged ({error}). Fine-tune again.") from None
+    return facts
 
 
 class CFShape(NamedTuple):
@@ -275,11 +292,14 @@ class CollaborativeEncoder(nn.Module):
 
         Raises:
             MissingFileError: the folder holds no encoder, or the base model is not there.
-            CorruptArtifactError: the base model is not the one it was fine-tuned from, or the weights do not fit.
+            CorruptArtifactError: the files are damaged, the base model is not the one it was fine-tuned from, or
+                the weights do not fit.
         """
         try:
-            facts = json.loads((folder / FACTS_FILE).read_text(encoding="utf-8"))
+            facts = read_facts(folder)
             tensors = load_file(folder / WEIGHTS_FILE)
+        except SafetensorError as error:
+            raise CorruptArtifactError(f"{folder / WEIGHTS_FILE} is damaged ({error}). Fine-tune again.") from None
         except FileNotFoundError:
             raise MissingFileError(
                 f"{folder} holds no encoder: expected {FACTS_FILE} and {WEIGHTS_FILE}."

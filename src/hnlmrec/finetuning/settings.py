@@ -108,7 +108,10 @@ class EncoderSettings(Config):
     @model_validator(mode="after")
     def _maps_are_of_a_residual(self) -> EncoderSettings:
         if self.residual_maps and not self.residual:
-            raise ValueError("residual_maps changes what residual adds, which is off; set residual = true as well")
+            raise ValueError(
+                "residual_maps changes what residual adds, which is off. Set residual = true, or residual_maps = "
+                "false"
+            )
         return self
 
     @model_validator(mode="after")

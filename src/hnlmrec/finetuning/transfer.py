@@ -8,14 +8,13 @@ of texts, and of its residual maps what does not depend on axes.
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 from hnlmrec.artifacts import sha256_of, write_json
 from hnlmrec.errors import ConfigError, MissingFileError
-from hnlmrec.finetuning.encoder import FACTS_FILE, WEIGHTS_FILE, CFShape, CollaborativeEncoder
+from hnlmrec.finetuning.encoder import FACTS_FILE, WEIGHTS_FILE, CFShape, CollaborativeEncoder, read_facts
 from hnlmrec.finetuning.inputs import Floats
 
 
@@ -60,7 +59,7 @@ def adopt_encoder(
     Raises:
         MissingFileError: the folder holds no encoder, or its base model is not there.
         ConfigError: the CF vectors have another length than those it was fine-tuned with.
-        CorruptArtifactError: the base model is another one, or the weights do not fit.
+        CorruptArtifactError: its files are damaged, the base model is another one, or the weights do not fit.
     """
     check_encoder(folder, users.shape[1])
     shape = CFShape(users.shape[1], float(users.std()), float(items.std()))
@@ -74,8 +73,8 @@ def adopt_encoder(
 
 
 def _facts(folder: Path) -> dict[str, Any]:
-    facts: dict[str, Any] = json.loads(_file(folder, FACTS_FILE).read_text(encoding="utf-8"))
-    return facts
+    _file(folder, FACTS_FILE)
+    return read_facts(folder)
 
 
 def _file(folder: Path, name: str) -> Path:
