@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -215,7 +216,12 @@ def test_an_encoder_that_does_not_fit_is_refused_before_anything_is_made(
     missing = cli("run", config, f"finetuning.adapter={tmp_path}")
     assert missing.status == 2
     assert "holds no encoder" in missing.stderr
-    (tmp_path / "encoder.json").write_text('{"cf": {"size": 16, "user_scale": 1, "item_scale": 1}}')
+    (tmp_path / "encoder.json").write_text('{"cf"')
+    damaged = cli("run", config, f"finetuning.adapter={tmp_path}")
+    assert damaged.status == 2
+    assert "encoder.json is damaged" in damaged.stderr
+    facts = {"settings": {}, "base_digest": "", "cf": {"size": 16, "user_scale": 1, "item_scale": 1}}
+    (tmp_path / "encoder.json").write_text(json.dumps(facts))
     longer = cli("run", config, f"finetuning.adapter={tmp_path}")
     assert longer.status == 2
     assert "pretrain.model.embedding_size=16" in longer.stderr
