@@ -28,6 +28,7 @@ from hnlmrec.finetuning import CFShape, CollaborativeEncoder, Triplets, hard_neg
 from hnlmrec.finetuning.batches import contrastive_batch
 from hnlmrec.finetuning.evaluation import area_under_curve, random_negatives
 from hnlmrec.finetuning.inputs import EncoderInputs, Prompt
+from hnlmrec.finetuning.layers import begin_at_nearly_zero
 from hnlmrec.finetuning.losses import LOSSES, cosines
 from hnlmrec.finetuning.triplets.base import joined
 from hnlmrec.finetuning.updates import learning_rate_factor
@@ -89,9 +90,7 @@ def _rows(table: Tensor, numbers: npt.NDArray[np.integer]) -> Tensor:
 
 def _head(kind: str, hidden: int, size: int) -> nn.Module:
     last = nn.Linear(hidden, size)
-    with torch.no_grad():
-        last.weight.mul_(0.1)
-        last.bias.zero_()
+    begin_at_nearly_zero(last)
     return last if kind == "linear" else nn.Sequential(nn.Linear(hidden, hidden), nn.GELU(), last)
 
 
@@ -160,13 +159,13 @@ def learn(
     rates = [(queries.maps, setting["maps"]), (queries.heads, setting["head"])]
     groups = [{"params": list(part.parameters()), "base": rate} for part, rate in rates if rate]
     optimizer = torch.optim.AdamW(groups, lr=0.0, weight_decay=training.weight_decay)
-    held_out = np.flatnonzero(world.triplets.held_out)
+    triplets = world.triplets
+    observed = joined(world.inputs.texts.train, triplets.users, triplets.positives)
+    held_out = np.flatnonzero(triplets.held_out)
     before = measure(queries, held_out, config)
-    for step, rows in enumerate(_batches(np.flatnonzero(~world.triplets.held_out), updates, batch_size, rng)):
+    for step, rows in enumerate(_batches(np.flatnonzero(~triplets.held_out), updates, batch_size, rng)):
         for group in optimizer.param_groups:
             group["lr"] = group["base"] * learning_rate_factor(step, updates, training.warmup_share)
-        triplets = world.triplets
-        observed = joined(world.inputs.texts.train, triplets.users, triplets.positives)
         prefers = rng.random(len(rows)) < training.preference_share
         random = rng.integers(0, len(world.items), training.n_random)
         batch = contrastive_batch(triplets.rows(rows), prefers, observed, random, own_weight=training.own_weight)
@@ -199,9 +198,7 @@ def measure(queries: Queries, rows: npt.NDArray[np.int64], config: RunConfig) ->
     with torch.no_grad():
         asked, liked = (queries(rows, np.full(len(rows), prefers)) for prefers in (False, True))
         near = {
-            (task, name): torch.cosine_similarity(
-                query, world.items[torch.from_numpy(items.astype(np.int64))]
-            ).numpy()
+            (task, name): torch.cosine_similarity(query, _rows(world.items, items)).numpy()
             for task, query in (("asked", asked), ("liked", liked))
             for name, items in columns.items()
         }
