@@ -23,6 +23,7 @@ from hnlmrec.negative_sampling.base import Negatives
 from hnlmrec.negative_sampling.uniform import UniformSampler
 from hnlmrec.rng import RandomStreams
 from hnlmrec.training import EpochReport, Trainer, TrainingConfig, resolve_device
+from hnlmrec.training import result as training_result
 
 DATASET = checkerboard()
 
@@ -229,6 +230,38 @@ def test_a_vector_negative_without_an_item_is_trained_and_marked() -> None:
 
     result = make(sampler=VectorSampler, epochs=1, drawn_per_epoch=10).fit(DATASET)
     assert set(result.drawn["negative"]) == {-1}
+
+
+@pytest.mark.parametrize("at_once", [1, 10**6])
+def test_what_a_generated_vector_stands_for_is_kept(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    monkeypatch.setattr(training_result, "_COSINES", at_once)
+
+    class GeneratedSampler(UniformSampler):
+        """Its negatives: one made for an item, one free, one that lies nearest to the user's own positive, and none."""
+
+        uses_embeddings = True
+
+        def sample(
+            self, users: Tensor, positives: Tensor, embeddings: Embeddings, rng: torch.Generator
+        ) -> Negatives:
+            items = super().sample(users, positives, embeddings, rng).items
+            assert items is not None
+            of_items = torch.cat([items[:, :2], positives[:, None], items[:, 3:]], dim=1)
+            hard = embeddings.items.detach()[of_items] * 3
+            found = torch.tensor([True, True, True, False]).expand(items.shape)
+            made_for = torch.where(torch.tensor([True, False, False, False]), positives[:, None], -1)
+            return Negatives(items, embeddings.items[items], hard=hard, hard_found=found, hard_items=made_for)
+
+    sampler = GeneratedSampler(DATASET, GeneratedSampler.Config(n_negatives=4))
+    config = TrainingConfig(epochs=1, batch_size=100, drawn_per_epoch=400, device="cpu")
+    model = MF(DATASET, MF.Config(embedding_size=8), generator=torch.Generator().manual_seed(1))
+    drawn = Trainer(model, sampler, config, RandomStreams(0), evaluate=separation(DATASET)).fit(DATASET).drawn
+    made_for, free, own, missing = (drawn[n::4] for n in range(4))
+    assert made_for["generated"].equals(made_for["positive"], check_names=False)
+    assert free["generated"].equals(free["negative"], check_names=False)
+    assert (own["generated"] >= 0).all()
+    assert not DATASET.train.contains(own["user"], own["generated"]).any()
+    assert set(missing["generated"]) == {-1}
 
 
 @pytest.mark.parametrize("loss", ["bpr", "hinge", "softmax", "bce"])

@@ -31,6 +31,7 @@ _DRAWN = {
     "positive_score": pl.Float32,
     "negative_score": pl.Float32,
 }
+_COSINES = 2**26  # of generated negatives with the whole catalogue, held at once: 256 MiB
 
 
 @dataclass(frozen=True)
@@ -117,13 +118,16 @@ def _generated_items(step: Step, batch: Batch, train: Interactions, none: Tensor
     negatives = step.negatives
     if negatives.hard is None or negatives.hard_found is None or step.catalogue is None:
         return none
-    cosines = negatives.hard @ functional.normalize(step.catalogue, dim=1).T  # [B, K, n_items]
-    rows, columns = map(torch.from_numpy, train.cells(batch.users.cpu().numpy()))
-    cosines[rows, :, columns] = -torch.inf
-    items = cosines.argmax(dim=-1)
-    if negatives.hard_items is not None:
-        items = torch.where(negatives.hard_items >= 0, negatives.hard_items, items)
-    return torch.where(negatives.hard_found, items, none)
+    known = none if negatives.hard_items is None else negatives.hard_items
+    items = torch.where(negatives.hard_found, known, none)
+    sought = (negatives.hard_found & (known < 0)).nonzero()  # [n, 2]
+    directions = functional.normalize(step.catalogue, dim=1).T
+    for part in sought.split(max(1, _COSINES // directions.shape[1])):
+        rows, places = part.T
+        cosines = negatives.hard[rows, places] @ directions  # [B, n_items]
+        cosines[tuple(map(torch.from_numpy, train.cells(batch.users[rows].cpu().numpy())))] = -torch.inf
+        items[rows, places] = cosines.argmax(dim=1)
+    return items
 
 
 @dataclass
