@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,6 +41,22 @@ def test_a_training_starts_from_what_another_one_made(cli: Cli, data: Path, tmp_
     np.save(moved / "items.npy", 2 * np.load(moved / "items.npy"))
     other = stage(cli(*train, f"initialisation=table:{moved}", "training.learning_rate=1e-9"), "train")
     assert other["key"] != made["key"]
+
+
+def test_another_split_encodes_no_text_again(cli: Cli, data: Path) -> None:
+    train = ("train", data, "--model", "mf", *SMALL, "initialisation=semantic", "encoder.name=hashing")
+    made = [stage(cli(*train, "seed=0"), "encode")]
+    folder = Path(str(made[0]["path"]))
+    with sqlite3.connect(folder.parents[1] / "text_vectors.sqlite") as database:
+        rows = database.execute("SELECT vector, key FROM vectors WHERE length(vector) > 8").fetchall()
+        turned = [((-np.frombuffer(vector, np.float32)).tobytes(), key) for vector, key in rows]
+        database.executemany("UPDATE vectors SET vector = ? WHERE key = ?", turned)
+    database.close()
+    made += [stage(cli(*train, *options), "encode") for options in (["seed=1"], ["seed=2", "encoder.cache=false"])]
+    assert len({str(one["key"]) for one in made}) == 3
+    encoded, from_cache, anew = (np.load(Path(str(one["path"])) / "items.npy") for one in made)
+    np.testing.assert_array_equal(from_cache, -encoded)
+    np.testing.assert_array_equal(anew, encoded)
 
 
 def test_what_is_wrong_with_an_initialisation_is_said(cli: Cli, data: Path, tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def test_a_file_with_another_table_is_told(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_an_enospc(tmp_path: Path) -> None:
     cached = CachedChatClient(echo(), tmp_path / "c")
-    cached._database.execute("PRAGMA max_page_count = 3")
+    cached._file._database.execute("PRAGMA max_page_count = 3")
     big = Message("user", "x")
     with pytest.raises(OSError, match="cache") as caught:
         cached.accept_all([(cache_key([big], CONFIG), ChatCompletion("y" * 100_000, "stop", 1, 1))])

@@ -237,7 +237,7 @@ def test_what_a_generated_vector_stands_for_is_kept(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(training_result, "_COSINES", at_once)
 
     class GeneratedSampler(UniformSampler):
-        """Its negatives: one made for an item, one free, one that lies nearest to the user's own positive, and none."""
+        """Gives one made for an item, one free, one that lies nearest to the user's own positive, and none."""
 
         uses_embeddings = True
 

@@ -43,11 +43,6 @@ class RayEncoder:
         """That of the encoder: where it runs changes nothing."""
         return self._local.fingerprint
 
-    @property
-    def chunk_size(self) -> int:
-        """How many texts `encode` should be given at once: a few chunks for each worker."""
-        return CHUNK * 8 * self._workers.n_workers
-
     def encode(self, texts: Sequence[str], *, batch_size: int = 32, progress: Advance | None = None) -> Matrix:
         """Return float32 [len(texts), d]; see `TextEncoder.encode`."""
         starts = range(0, len(texts), CHUNK)

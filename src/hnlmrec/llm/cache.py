@@ -6,23 +6,17 @@ Only whole replies that the caller accepted enter, so a truncated, refused or un
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hnlmrec.errors import CorruptArtifactError, StorageError
+from hnlmrec.cache_file import CacheFile
 from hnlmrec.llm.client import ChatClient, ChatCompletion, CompletionConfig, Message
 
-_TABLE = """CREATE TABLE IF NOT EXISTS replies (
-    key TEXT PRIMARY KEY, text TEXT NOT NULL, prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL
-) WITHOUT ROWID"""
-_WAIT_FOR_LOCK_SECONDS = 60.0
+_COLUMNS = {"key": "TEXT", "text": "TEXT", "prompt_tokens": "INTEGER", "completion_tokens": "INTEGER"}
 
 
 def cache_key(messages: Sequence[Message], config: CompletionConfig) -> str:
@@ -57,20 +51,9 @@ class CachedChatClient:
 
     def __init__(self, client: ChatClient, path: Path | None) -> None:
         self._client = client
-        self._path = path
-        self._lock = threading.Lock()
+        self._file = CacheFile(path, "reply cache", "replies", _COLUMNS)
+        self._lock = threading.Lock()  # of the counts
         self._hits = self._misses = self._stored = 0
-        with self._storage_errors():
-            if path is not None:
-                path.parent.mkdir(parents=True, exist_ok=True)
-            self._database = sqlite3.connect(
-                path or ":memory:", timeout=_WAIT_FOR_LOCK_SECONDS, check_same_thread=False, isolation_level=None
-            )
-            try:
-                self._prepare()
-            except sqlite3.Error:
-                self._database.close()
-                raise
 
     @property
     def counts(self) -> CacheCounts:
@@ -106,57 +89,18 @@ class CachedChatClient:
         ]
         if not rows:
             return
-        with self._lock, self._storage_errors(), self._transaction():
-            self._database.executemany("INSERT OR IGNORE INTO replies VALUES (?, ?, ?, ?)", rows)
+        self._file.add(rows)
+        with self._lock:
             self._stored += len(rows)
 
     def close(self) -> None:
         """Close the cache and the client."""
-        with self._lock:
-            self._database.close()
+        self._file.close()
         self._client.close()
 
-    def _prepare(self) -> None:
-        self._database.execute("PRAGMA journal_mode=WAL")
-        self._database.execute("PRAGMA synchronous=NORMAL")
-        self._database.execute(_TABLE)
-        self._database.execute(
-            "SELECT key, text, prompt_tokens, completion_tokens FROM replies LIMIT 1"
-        ).fetchone()
-
     def _find(self, key: str) -> ChatCompletion | None:
-        with self._lock, self._storage_errors():
-            row = self._database.execute(
-                "SELECT text, prompt_tokens, completion_tokens FROM replies WHERE key = ?", (key,)
-            ).fetchone()
+        row = self._file.find([key]).get(key)
+        with self._lock:
             self._hits += row is not None
             self._misses += row is None
         return None if row is None else replace(ChatCompletion(row[0], "stop", row[1], row[2]), cached=True)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._database.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._database.rollback()
-            raise
-        self._database.commit()
-
-    @contextmanager
-    def _storage_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.DatabaseError as error:
-            raise self._translate(error) from error
-
-    def _translate(self, error: sqlite3.DatabaseError) -> Exception:
-        code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF  # without the extension
-        if code == sqlite3.SQLITE_FULL:
-            return OSError(errno.ENOSPC, f"no room for the reply cache ({error})", str(self._path))
-        if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY):
-            return StorageError(f"the reply cache {self._path} cannot be opened or written: {error}.")
-        return CorruptArtifactError(
-            f"the reply cache {self._path} is damaged ({error}). Remove the file to start a new one; "
-            "finished rows are kept elsewhere."
-        )

@@ -167,7 +167,7 @@ class _Builder:
         inputs = {"prepare": self.prepare()}
         if self.writes_profiles:
             inputs["profiles"] = self.profiles()
-        stage = EncodeTextsStage(EncodeConfig(encoder=encoder, kinds=kinds), self.progress, self.session.workers)
+        stage = EncodeTextsStage(EncodeConfig(encoder=encoder, kinds=kinds), self.session, self.progress)
         return self.add(label, stage, inputs)
 
     def text_negatives(self) -> str:
@@ -180,7 +180,7 @@ class _Builder:
         stage = HardNegativesStage(stage_config, self.session, self.progress)
         generated = self.add("hard_negatives", stage, inputs)
         encoding = EncodeConfig(encoder=config.encoder)
-        encode = EncodeNegativesStage(encoding, config.hard_negatives, self.progress, self.session.workers)
+        encode = EncodeNegativesStage(encoding, config.hard_negatives, self.session, self.progress)
         return self.add("encode/hard_negatives", encode, {**inputs, "generated": generated})
 
     def held_out(self, part: str, fraction: float, source: str) -> str:

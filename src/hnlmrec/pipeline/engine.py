@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hnlmrec.assets import ASSETS, fetch
-from hnlmrec.encoders import EncoderConfig, TextEncoder, open_encoder
-from hnlmrec.encoders.ray_encoder import RayEncoder
 from hnlmrec.errors import ConfigError, MissingFileError
 from hnlmrec.generation.ray_rows import RayRows
 from hnlmrec.llm.client import ChatClient, ChatCompletion, CompletionConfig, Message
@@ -95,11 +93,6 @@ class ServedChatClient:
         """Close the client, then end the server."""
         self._client.close()
         self._server.close()
-
-
-def stage_encoder(config: EncoderConfig, workers: RayWorkers | None) -> TextEncoder:
-    """Return the encoder of a stage, run by the workers where there are any."""
-    return open_encoder(config) if workers is None else RayEncoder(config, workers)
 
 
 def model_path(config: LLMConfig) -> Path | None:

@@ -1,4 +1,4 @@
-"""What the stages of a run share: one chat client, opened by the first that needs it, and where work is done."""
+"""What the stages of a run share: models and their caches, opened on demand, and where work is done."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 
 from hnlmrec.artifacts import sha256_of
 from hnlmrec.assets import ASSETS, asset_fingerprint
+from hnlmrec.encoders import EncoderConfig, TextEncoder, open_encoder
+from hnlmrec.encoders.cache import CachedEncoder
+from hnlmrec.encoders.ray_encoder import CHUNK, RayEncoder
 from hnlmrec.generation.ray_rows import AbsentChatClient, RowEngine
 from hnlmrec.llm.cache import CachedChatClient
 from hnlmrec.llm.client import ChatClient
@@ -25,7 +28,7 @@ class LLMSession:
 
     Args:
         config: the run's section `llm`.
-        cache: SQLite file of the replies.
+        cache: SQLite file of the replies; text_vectors.sqlite beside it has those of the encoders.
         runtime: the run's section `runtime`; None does all work in this process.
 
     Attributes:
@@ -59,6 +62,20 @@ class LLMSession:
             self._client = CachedChatClient(self._open(), self._cache)
             self._stack.callback(self._client.close)
         return self._client
+
+    @property
+    def chunk_size(self) -> int:
+        """How many texts an encoder should be given at once: a few chunks for each worker."""
+        return CHUNK if self.workers is None else CHUNK * 8 * self.workers.n_workers
+
+    def encoder(self, config: EncoderConfig) -> TextEncoder:
+        """Return a text encoder that encodes no text twice, run by the workers where there are any."""
+        encoder = open_encoder(config) if self.workers is None else RayEncoder(config, self.workers)
+        if not config.cache:
+            return encoder
+        cached = CachedEncoder(encoder, self._cache.with_name("text_vectors.sqlite"))
+        self._stack.callback(cached.close)
+        return cached
 
     def _open(self) -> ChatClient:
         if self.engine is not None:

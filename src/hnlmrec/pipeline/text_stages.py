@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -14,17 +13,14 @@ from hnlmrec.console import ProgressReporter
 from hnlmrec.data.embeddings import EmbeddingTable, HardNegativeTable, numbers_or_none
 from hnlmrec.data.interactions import InteractionDataset
 from hnlmrec.data.preparation import PreparationConfig, prepare_source, source_fingerprint
-from hnlmrec.encoders import EncoderConfig, TextEncoder, encode_to_file, join_fields, open_encoder
-from hnlmrec.encoders.ray_encoder import CHUNK, RayEncoder
+from hnlmrec.encoders import EncoderConfig, encode_to_file, join_fields, open_encoder
 from hnlmrec.errors import DataError
 from hnlmrec.generation.catalogue import TextCatalogue
 from hnlmrec.generation.hard_negatives import HardNegativesConfig, generate_hard_negatives, read_hard_negatives
 from hnlmrec.generation.profiles import KINDS, Kind, ProfilesConfig, generate_profiles, read_profiles
 from hnlmrec.llm.providers import LLMConfig
-from hnlmrec.pipeline.engine import stage_encoder
 from hnlmrec.pipeline.graph import Stage, StageSummary
 from hnlmrec.pipeline.session import LLMSession, model_content
-from hnlmrec.ray_workers import RayWorkers
 from hnlmrec.rng import RandomStreams
 
 
@@ -113,10 +109,8 @@ class EncodeTextsStage(Stage[EncodeConfig]):
 
     name = "encode"
 
-    def __init__(
-        self, config: EncodeConfig, progress: ProgressReporter, workers: RayWorkers | None = None
-    ) -> None:
-        self.config, self.progress, self.workers = config, progress, workers
+    def __init__(self, config: EncodeConfig, session: LLMSession, progress: ProgressReporter) -> None:
+        self.config, self.session, self.progress = config, session, progress
 
     def external_inputs(self) -> dict[str, str]:
         """Return the part of the stage, and the encoder's fingerprint."""
@@ -125,12 +119,14 @@ class EncodeTextsStage(Stage[EncodeConfig]):
     def run(self, inputs: Mapping[str, Path], out: Path) -> StageSummary:
         """Write the embedding tables "items" and "users", or those of them that are asked for."""
         require_texts(inputs["prepare"])
-        encoder = stage_encoder(self.config.encoder, self.workers)
+        config = self.config.encoder
+        encoder = self.session.encoder(config)
         counts: dict[str, int] = {}
         for kind in self.config.kinds:
-            ids, texts = item_or_user_texts(inputs, kind, self.config.encoder)
+            ids, texts = item_or_user_texts(inputs, kind, config)
+            size, chunk, path = config.batch_size, self.session.chunk_size, out / f"{kind}s.npy"
             with self.progress.task(f"encode {len(texts)} {kind} texts") as advance:
-                _encode(encoder, texts, out / f"{kind}s.npy", self.config.encoder, advance)
+                encode_to_file(encoder, texts, path, batch_size=size, chunk_size=chunk, progress=advance)
             pl.DataFrame({"id": ids}, schema={"id": pl.String}).write_parquet(out / f"{kind}s.parquet")
             counts |= {f"{kind}s": len(texts), f"{kind}s_without_text": sum(not text for text in texts)}
         return StageSummary(counts)
@@ -162,7 +158,7 @@ class HardNegativesStage(Stage[HardNegativesStageConfig]):
 
     def run(self, inputs: Mapping[str, Path], out: Path) -> StageSummary:
         """Write hard_negatives.jsonl, failures.jsonl and grounding.json."""
-        encoder = open_encoder(self.config.encoder)
+        encoder = self.session.encoder(self.config.encoder)
         with self.progress.task("hard negatives") as advance:
             summary = generate_hard_negatives(
                 TextCatalogue.load(inputs["prepare"]),
@@ -195,10 +191,10 @@ class EncodeNegativesStage(Stage[EncodeConfig]):
         self,
         config: EncodeConfig,
         hard_negatives: HardNegativesConfig,
+        session: LLMSession,
         progress: ProgressReporter,
-        workers: RayWorkers | None = None,
     ) -> None:
-        self.config, self.hard_negatives, self.progress, self.workers = config, hard_negatives, progress, workers
+        self.config, self.hard_negatives, self.session, self.progress = config, hard_negatives, session, progress
 
     def external_inputs(self) -> dict[str, str]:
         """Return the part of the stage, the encoder's fingerprint, and which outcomes are kept."""
@@ -212,7 +208,7 @@ class EncodeNegativesStage(Stage[EncodeConfig]):
         ids, texts = item_or_user_texts(inputs, "item", self.config.encoder)
         item_texts = dict(zip(ids, texts, strict=True))
         with self.progress.task(f"encode {len(kept)} hard negatives") as advance:
-            vectors = stage_encoder(self.config.encoder, self.workers).encode(
+            vectors = self.session.encoder(self.config.encoder).encode(
                 [item_texts.get(row["item_id"]) or row["name"] for row in kept],
                 batch_size=self.config.encoder.batch_size,
                 progress=advance,
@@ -260,8 +256,3 @@ def item_or_user_texts(
         for row in frame.iter_rows(named=True)
     ]
     return ids, texts
-
-
-def _encode(encoder: TextEncoder, texts: Sequence[str], path: Path, config: EncoderConfig, advance: Any) -> None:
-    chunk = encoder.chunk_size if isinstance(encoder, RayEncoder) else CHUNK
-    encode_to_file(encoder, texts, path, batch_size=config.batch_size, chunk_size=chunk, progress=advance)

@@ -122,7 +122,7 @@ def _generated_items(step: Step, batch: Batch, train: Interactions, none: Tensor
     items = torch.where(negatives.hard_found, known, none)
     sought = (negatives.hard_found & (known < 0)).nonzero()  # [n, 2]
     directions = functional.normalize(step.catalogue, dim=1).T
-    for part in sought.split(max(1, _COSINES // directions.shape[1])):
+    for part in torch.split(sought, max(1, _COSINES // directions.shape[1])):
         rows, places = part.T
         cosines = negatives.hard[rows, places] @ directions  # [B, n_items]
         cosines[tuple(map(torch.from_numpy, train.cells(batch.users[rows].cpu().numpy())))] = -torch.inf
