@@ -217,9 +217,11 @@ def results(
     into: Annotated[Path, typer.Option(help="Folder of the copies, to be committed.")] = Path(
         "experiments/results"
     ),
-    page: Annotated[Path, typer.Option(help="The page to be written.")] = Path("docs/results.md"),
+    page: Annotated[Path, typer.Option(help="The overview; pages of studies: beside it.")] = Path(
+        "docs/results.md"
+    ),
 ) -> None:
-    """Copy what matters of studies into a folder, and write the page of results from all that is there."""
+    """Copy what matters of studies into a folder, and write the pages of results from all that is there."""
     from hnlmrec.reporting.results import publish_study, write_results_page
 
     for folder in studies or ():

@@ -148,8 +148,9 @@ def test_its_results_are_published_by_one_command(cli: Cli, write: Callable[...,
     assert cli("compare", write(), "study.seeds=[0]", "study.title=Small things").status == 0
     outcome = cli("results", "runs/small", "--into", "kept", "--page", "pages/results.md")
     assert (outcome.status, outcome.stdout.strip()) == (0, "pages/results.md"), outcome.stderr
-    text = Path("pages/results.md").read_text()
-    assert "## Small things" in text
+    assert "[Small things](results/small.md)" in Path("pages/results.md").read_text()
+    text = Path("pages/results/small.md").read_text()
+    assert text.startswith("# Small things\n")
     assert "`study.seeds=[0]`; `study.title=Small things`" in text
     assert str(Path.cwd().parent) not in text + Path("kept/small/study.json").read_text()
     missing = cli("results", "runs/none", "--into", "kept", "--page", "pages/results.md")

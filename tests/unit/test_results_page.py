@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -163,8 +164,11 @@ def test_the_page_says_what_was_run_and_what_held(study: Path, tmp_path: Path) -
     results, page = tmp_path / "results", tmp_path / "docs/results.md"
     assert "No study" in write_results_page(results, page).read_text()
     publish_study(study, results, page.with_suffix(""))
-    text = write_results_page(results, page).read_text()
-    assert "| [Known things](#known-things) | 9 of 10 | 3 |" in text
+    overview = write_results_page(results, page).read_text()
+    assert "| [Known things](results/known.md) | toys | 2 | 9 of 10 | 3 |" in overview
+    own = page.with_suffix("") / "known.md"
+    text = own.read_text()
+    assert "[results](../results.md)" in text
     assert "2 cores, 8 GiB, no GPU" in text
     assert "| 4.5 h for trainings" in text
     assert "1 \\| 2 of the users" in text
@@ -172,14 +176,25 @@ def test_the_page_says_what_was_run_and_what_held(study: Path, tmp_path: Path) -
     assert "| toys, mf, random | hnlmrec above the best method without training | **no, below**: " in text
     assert "(noise)" in text
     assert "higher in 0 of 2 seeds" in text
-    assert "### toys, mf" in text
+    assert "\n## toys, mf" in text
     assert "| toys, mf, random | hnlmrec | **yes**: 2.00 against 4.00 | – | – | – |" in text
     pictures = [line.split('"')[1] for line in text.splitlines() if line.startswith("<img")]
     assert pictures
-    assert all((page.parent / picture).is_file() for picture in pictures)
-    assert write_results_page(results, page).read_text() == text
+    assert all((own.parent / picture).is_file() for picture in pictures)
     publish_study(study, results, page.with_suffix(""))  # again: in place of the former copy
-    assert write_results_page(results, page).read_text() == text
+    assert write_results_page(results, page).read_text() == overview
+    assert own.read_text() == text
+
+
+def test_the_page_of_a_study_that_was_removed_goes_and_no_other_file(study: Path, tmp_path: Path) -> None:
+    results, page = tmp_path / "results", tmp_path / "docs/results.md"
+    shutil.rmtree(publish_study(study, results, page.with_suffix("")).rename(tmp_path / "gone"))
+    own, notes = (page.with_suffix("") / name for name in ("known.md", "notes.md"))
+    own.write_text("<!-- Written by `hnlmrec results`: change nothing here. -->")
+    notes.write_text("of a person")
+    write_results_page(results, page)
+    assert not own.exists()
+    assert notes.read_text() == "of a person"
 
 
 def test_a_folder_without_a_finished_study_is_refused_and_nothing_is_lost(study: Path, tmp_path: Path) -> None:

@@ -1,8 +1,7 @@
-"""Writes the page of results from committed files: what was run, on what, with which reductions, what held."""
+"""Writes the pages of results from committed files: what was run, on what, with which reductions, what held."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -21,41 +20,55 @@ from hnlmrec.reporting.study.page import CLAIMS
 from hnlmrec.reporting.tables import metric_title
 
 _WORDS = {"above": "**yes**", "below": "**no, below**", "open": "not shown"}
-_HEAD = """# Results
+_MARK = "<!-- Written by `hnlmrec results`: change nothing here. -->"
+_HEAD = f"""# Results
 
-<!-- Written by `hnlmrec results`: change nothing here. -->
+{_MARK}
 
-Written by `hnlmrec results` from the files in `{results}`, which [studies](studies.md) left. Every claim is
-decided by a rule, from the tests: HNLMRec is compared with the *best* method of each family on test (which favours
-that method), under the same initialisation; **yes** or **no** needs p < 0.05 in a paired t-test over users, Holm's
-correction over the claims of a table. These tests see the trained systems of these seeds; in how many seeds the
-mean is higher stands beside them.
+Written by `hnlmrec results` from the files in `{{results}}`, which [studies](studies.md) left; each has a page of
+its own. Every claim is decided by a rule, from the tests: HNLMRec is compared with the *best* method of each
+family on test (which favours that method), under the same initialisation; **yes** or **no** needs p < 0.05 in a
+paired t-test over users, Holm's correction over the claims of a table. These tests see the trained systems of
+these seeds; in how many seeds the mean is higher stands beside them.
 """
 
 
 def write_results_page(results: Path, page: Path) -> Path:
-    """Write the page anew from all studies in `results`, and return its path.
+    """Write anew an overview of all studies in `results`, and the page of each, and return the overview's path.
+
+    Pages of studies that are no longer there are removed.
 
     Args:
         results: folder of `publish_study`.
-        page: a Markdown file; the pictures are beside it, in a folder of the page's name.
+        page: a Markdown file; beside it a folder of its name holds the studies' pages and pictures.
 
     Raises:
         MissingFileError: a file of a study is not there.
     """
-    studies = sorted(path.parent for path in results.glob(f"*/{FACTS}"))
-    found = [_Study(folder, page) for folder in studies]
-    text = "\n".join([_HEAD.format(results=results.as_posix()), _overview(found), *map(_section, found)])
+    folder = page.with_suffix("")
+    studies = [_Study(path.parent, folder) for path in sorted(results.glob(f"*/{FACTS}"))]
+    texts = {page: "\n".join([_HEAD.format(results=results.as_posix()), _overview(studies, folder)])}
+    texts |= {folder / f"{study.name}.md": _page(study, page) for study in studies}
     with storage_errors(page):
-        page.parent.mkdir(parents=True, exist_ok=True)
-        page.write_text(text.rstrip() + "\n", encoding="utf-8")
+        for old in set(folder.glob("*.md")) - set(texts):
+            if _MARK in old.read_text(encoding="utf-8"):
+                old.unlink()
+        for path, text in texts.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text.rstrip() + "\n", encoding="utf-8")
     return page
 
 
 class _Study:
-    """The files of one study."""
+    """The files of one study.
 
-    def __init__(self, folder: Path, page: Path) -> None:
+    Args:
+        folder: where they are.
+        pages: folder of its page and its pictures.
+    """
+
+    def __init__(self, folder: Path, pages: Path) -> None:
+        self.name = folder.name
         try:
             self.facts: dict[str, Any] = read_json(folder / FACTS)
             self.claims = pl.read_parquet(folder / CLAIMS)
@@ -65,30 +78,42 @@ class _Study:
             raise MissingFileError(
                 f"{folder} is not whole: {error.filename} is missing. Publish it again: hnlmrec results runs/NAME."
             ) from None
-        drawn = page.parent / page.stem / folder.name
-        self.pictures = [path.relative_to(page.parent).as_posix() for path in sorted(drawn.glob("*.svg"))]
+        self.pictures = [path.relative_to(pages).as_posix() for path in sorted((pages / self.name).glob("*.svg"))]
 
     @property
     def title(self) -> str:
         return str(self.facts["title"] or self.facts["study"])
 
 
-def _overview(studies: Sequence[_Study]) -> str:
+def _overview(studies: Sequence[_Study], folder: Path) -> str:
     if not studies:
         return "No study has been published yet.\n"
-    lines = ["| study | runs | claims | hold | contradicted | not shown |", "|---|---:|---:|---:|---:|---:|"]
+    lines = [
+        "| study | data sets | seeds | runs | claims | hold | contradicted | not shown |",
+        "|---|---|---:|---:|---:|---:|---:|---:|",
+    ]
     for study in studies:
         counts = dict(study.claims["verdict"].value_counts().iter_rows())
-        told = [len(study.claims), *(counts.get(name, 0) for name in _WORDS)]
-        runs = f"{study.facts['done']} of {study.facts['cells']}"
-        lines.append(f"| [{study.title}](#{_anchor(study.title)}) | {runs} | " + " | ".join(map(str, told)) + " |")
+        told = [
+            _data_sets(study.facts),
+            len(study.facts["seeds"]),
+            f"{study.facts['done']} of {study.facts['cells']}",
+            len(study.claims),
+            *(counts.get(name, 0) for name in _WORDS),
+        ]
+        lines.append(f"| [{study.title}]({folder.name}/{study.name}.md) | " + " | ".join(map(str, told)) + " |")
     return "\n".join(lines) + "\n"
 
 
-def _section(study: _Study) -> str:
-    blocks = [f"## {study.title}", _facts(study.facts), _claims(study), study.beside]
+def _page(study: _Study, overview: Path) -> str:
+    head = f"Rules of the claims, and other studies: [{overview.stem}](../{overview.name})."
+    blocks = [f"# {study.title}", _MARK, head, _facts(study.facts), _claims(study), study.beside]
     blocks += [_tables(study.tables), _pictures(study)]
-    return "\n\n".join(block for block in blocks if block) + "\n"
+    return "\n\n".join(block for block in blocks if block)
+
+
+def _data_sets(facts: Mapping[str, Any]) -> str:
+    return ", ".join(entry["label"] for entry in facts["datasets"]) or "the base's own"
 
 
 def _facts(facts: Mapping[str, Any]) -> str:
@@ -99,7 +124,7 @@ def _facts(facts: Mapping[str, Any]) -> str:
     torch = facts["packages"].get("torch")
     rows = [
         ("study", f"shipped, `{facts['shipped']}`" if facts["shipped"] else f"`{facts['study']}`"),
-        ("data sets", ", ".join(entry["label"] for entry in facts["datasets"]) or "the base's own"),
+        ("data sets", _data_sets(facts)),
         ("runs", f"{facts['done']} of {facts['cells']}"),
         ("seeds", f"{', '.join(map(str, facts['seeds']))} ({_varied(facts['vary'])})"),
         (
@@ -130,7 +155,7 @@ def _claims(study: _Study) -> str:
         return "No claim of HNLMRec is tested here: the study has no such variant, or nothing beside it."
     metrics = list(dict.fromkeys(claims["metric"]))
     parts = list(dict.fromkeys(claims.select("dataset", "model", "varied", "value", "initialisation").iter_rows()))
-    lines = ["### What held and what did not", ""]
+    lines = ["## What held and what did not", ""]
     lines += [
         "| where | claim | " + " | ".join(map(metric_title, metrics)) + " |",
         "|---|---|" + "---|" * len(metrics),
@@ -156,9 +181,9 @@ def _verdict(row: Mapping[str, Any]) -> str:
 
 
 def _tables(text: str) -> str:
-    """Return the study's tables without their title, as sections below the study's."""
-    body = text.partition("\n## ")
-    return re.sub(r"^## ", "### ", "## " + body[2], flags=re.MULTILINE).rstrip() if body[1] else ""
+    """Return the study's tables without their title."""
+    _, mark, rest = text.partition("\n## ")
+    return (mark.lstrip() + rest).rstrip()
 
 
 def _pictures(study: _Study) -> str:
@@ -176,8 +201,3 @@ def _list(texts: Any) -> str:
 
 def _one_line(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
-
-
-def _anchor(title: str) -> str:
-    """Return the anchor that mkdocs gives to a heading."""
-    return re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", title.lower()).strip())
