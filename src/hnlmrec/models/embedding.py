@@ -136,37 +136,55 @@ def backward_sparse(
 
 
 @dataclass(frozen=True)
-class _Rows:
-    """The gradient of a table: zero but for the sum of some rows.
-
-    Attributes:
-        nodes: int64 [n]; one may come more than once.
-        values: [n, d].
-    """
+class _Part:
+    """Some rows: nodes int64 [n], of which one may come more than once, values [n, d], and what they are times."""
 
     nodes: npt.NDArray[np.int64]
     values: Floats
+    weight: float = 1.0
+
+    def add_to(self, table: Floats, rows: npt.NDArray[np.int64]) -> None:
+        row_kernels.add_rows(table, rows, self.values, self.weight)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The gradient of a table: zero but for the sum of some rows, whose values are never copied.
+
+    Attributes:
+        parts: the rows.
+        nothing: [0, d], tells size and type.
+    """
+
+    parts: tuple[_Part, ...]
+    nothing: Floats
 
     def __add__(self, other: _Rows) -> _Rows:
-        return _Rows(np.concatenate([self.nodes, other.nodes]), np.concatenate([self.values, other.values]))
+        return _Rows(self.parts + other.parts, self.nothing)
 
     def times(self, weight: float) -> _Rows:
-        return _Rows(self.nodes, self.values * self.values.dtype.type(weight))
+        parts = (_Part(part.nodes, part.values, weight * part.weight) for part in self.parts)
+        return _Rows(tuple(parts), self.nothing)
 
     def add_to(self, table: Floats) -> None:
-        row_kernels.add_rows(table, self.nodes, self.values)
+        for part in self.parts:
+            part.add_to(table, part.nodes)
 
     def distinct(self, n_nodes: int) -> tuple[Floats, Ints]:
         """Return (the sum at each node [m, d], the nodes, ascending, int32 [m])."""
-        nodes, places = inverse_positions(self.nodes, n_nodes)
-        sums = np.zeros((len(nodes), self.values.shape[1]), dtype=self.values.dtype)
-        row_kernels.add_rows(sums, places, self.values)
+        every = np.concatenate([np.zeros(0, dtype=np.int64), *(part.nodes for part in self.parts)])
+        nodes, places = inverse_positions(every, n_nodes)
+        sums = np.zeros((len(nodes), self.nothing.shape[1]), dtype=self.nothing.dtype)
+        start = 0
+        for part in self.parts:
+            part.add_to(sums, places[start : start + len(part.nodes)])
+            start += len(part.nodes)
         return sums, nodes
 
 
 def _rows(pair: GradientPair, n_users: int, nothing: Tensor) -> _Rows:
     """Return the rows of a users' and an items' gradient; `nothing`: [0, d]."""
-    found = _Rows(np.zeros(0, dtype=np.int64), nothing.numpy())
+    parts = []
     for gradient, offset in zip(pair, (0, n_users), strict=True):
         if gradient is None:
             continue
@@ -175,8 +193,8 @@ def _rows(pair: GradientPair, n_users: int, nothing: Tensor) -> _Rows:
         else:
             nodes = gradient.any(dim=1).nonzero().flatten()
             values = gradient[nodes]
-        found += _Rows(nodes.numpy() + offset, values.contiguous().numpy())
-    return found
+        parts.append(_Part(nodes.numpy() + offset, values.contiguous().numpy()))
+    return _Rows(tuple(parts), nothing.numpy())
 
 
 def _whole(pair: GradientPair, graph: BipartiteGraph, nothing: Tensor) -> Tensor:

@@ -162,12 +162,12 @@ class _PropagateAt(Function):
         graph, nodes = ctx.graph, ctx.nodes
         gradient = _numpy(sums)
         values = np.zeros((len(nodes), gradient.shape[1]), dtype=gradient.dtype)
-        row_kernels.add_rows(values, ctx.places, gradient)
+        row_kernels.add_rows(values, ctx.places, gradient, 1.0)
         rows, layers = graph.cpu.compact(values, nodes), ctx.layers
         result = graph.cpu.spread([rows] * layers.n_layers, layers.layer_weight)
         values *= values.dtype.type(layers.own_weight)
-        row_kernels.add_rows(values, ctx.places, _numpy(own))
-        row_kernels.add_rows(result, nodes, values)
+        row_kernels.add_rows(values, ctx.places, _numpy(own), 1.0)
+        row_kernels.add_rows(result, nodes, values, 1.0)
         both = torch.from_numpy(result)
         return both[: graph.n_users], both[graph.n_users :], None, None, None, None
 

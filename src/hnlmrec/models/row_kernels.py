@@ -61,9 +61,10 @@ def sum_layers(
 
 
 @compiled
-def add_rows(out: Floats, rows: npt.NDArray[np.int64], values: Floats) -> None:
-    """Add values [n, d] to out[rows]; a row may come more than once."""
+def add_rows(out: Floats, rows: npt.NDArray[np.int64], values: Floats, weight: float) -> None:
+    """Add weight * values [n, d] to out[rows]; a row may come more than once."""
+    scale = out.dtype.type(weight)
     for place in range(len(rows)):
         row = rows[place]
         for k in range(values.shape[1]):
-            out[row, k] += values[place, k]
+            out[row, k] += scale * values[place, k]

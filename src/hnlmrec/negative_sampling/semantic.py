@@ -190,7 +190,7 @@ class SemanticSampler(NegativeSampler):
     def sample(self, users: Tensor, positives: Tensor, embeddings: Embeddings, rng: torch.Generator) -> Negatives:
         """Mix K vectors for each pair: vectors [B, K, d], items int64 [B, K], hard [B, K, d]."""
         items = self._plain(users, positives, embeddings, rng)
-        plain = embeddings.items[items]  # [B, K, d]
+        plain = embeddings.take(embeddings.items, items)  # [B, K, d]
         hard, found, hard_items = self._hard(users, positives, rng)
         hard = self._rescaled(hard, plain.detach(), embeddings.items.detach()[positives])
         config = self.config
