@@ -330,6 +330,17 @@ def test_recognised_positives_make_up_their_share() -> None:
     assert pairs.count((1, 9)) / 1000 == pytest.approx(0.5 / 2.3, abs=0.05)
 
 
+@pytest.mark.parametrize(("evenness", "shares"), [(0.0, [0.6, 0.2, 0.2]), (1.0, [1 / 3] * 3)])
+def test_recognised_positives_can_come_from_each_item_equally_often(evenness: float, shares: list[float]) -> None:
+    users, items = np.array([0, 0, 1, 1, 2]), np.array([4, 6, 4, 9, 4])
+    ones = np.ones(5, dtype=np.float32)
+    config = TrainingConfig(recognised_share=0.5, recognised_per_user=2, recognised_evenness=evenness)
+    recognised = RecognisedPositives(JudgementTable(users, items, ones, ones), config, torch.device("cpu"))
+    batch = Batch(torch.zeros(3000, dtype=torch.int64), torch.zeros(3000, dtype=torch.int64))
+    drawn = recognised.extend(batch, torch.Generator().manual_seed(0)).positives[3000:]
+    assert [int((drawn == item).sum()) / 3000 for item in (4, 6, 9)] == pytest.approx(shares, abs=0.05)
+
+
 def test_draws_that_the_judge_calls_false_are_marked() -> None:
     ones = np.ones(2, dtype=np.float32)
     false = JudgementTable(np.array([0, 1]), np.array([7, 3]), ones, ones)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
-from hnlmrec.config import Config, runtime
+from hnlmrec.config import Config, added, runtime
 from hnlmrec.errors import ConfigError
 from hnlmrec.processes import best_device
 
@@ -52,6 +52,10 @@ class TrainingConfig(Config):
 
     recognised_weighting: Literal["probability", "uniform"] = "uniform"
     """How often each of them is drawn: alike, or in proportion to its probability."""
+
+    recognised_evenness: float = added(0.0, ge=0, le=1)
+    """How evenly the items among them are drawn: a pair's weight is divided by this power of the number of users
+    that its item is listed for. 0 favours popular items, as the lists do; at 1 each item comes equally often."""
 
     select_on: Literal["valid", "test"] = "valid"
     """Split on which the best epoch is chosen and training is stopped. "test" repeats the protocol of some

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from hnlmrec.data.judgements import JudgementTable
@@ -17,20 +18,21 @@ class RecognisedPositives:
 
     Args:
         table: the judgements; the best `recognised_per_user` of each user are used.
-        config: `recognised_share`, `recognised_per_user` and `recognised_weighting` are read.
+        config: the fields whose names begin with `recognised_` are read.
         device: of the batches.
     """
 
     def __init__(self, table: JudgementTable, config: TrainingConfig, device: torch.device) -> None:
         best = table.best(config.recognised_per_user)
-        weights = torch.from_numpy(best.probabilities).double()
-        if config.recognised_weighting == "uniform":
-            weights = torch.ones_like(weights)
+        weights = np.bincount(best.items)[best.items] ** -config.recognised_evenness
+        if config.recognised_weighting == "probability":
+            weights *= best.probabilities
         assert config.recognised_share != "auto"  # the trainer has refused it
         self.share = config.recognised_share
         self.users = torch.from_numpy(best.users).to(device)
         self.items = torch.from_numpy(best.items).to(device)
-        self.cumulative = weights.cumsum(0).to(device)  # an inverse distribution function by bisection
+        # The inverse distribution function, by bisection.
+        self.cumulative = torch.from_numpy(weights.cumsum()).to(device)
 
     def extend(self, batch: Batch, rng: torch.Generator) -> Batch:
         """Add drawn pairs, so that they make up `recognised_share` of the batch.

@@ -12,5 +12,5 @@ ENHANCEMENT_SPACES: dict[str, Space] = {
         "mask_ratio": Span(0.05, 0.5),
     },
     "kar": {"n_shared": Choice((1, 2, 4)), "n_dedicated": Choice((1, 2, 4)), "expert_size": Choice((16, 32, 64))},
-    "llmrec": {"share": Span(0.02, 0.5, log=True), "pruned": Span(0.0, 0.9)},
+    "llmrec": {"share": Span(0.005, 0.5, log=True), "pruned": Span(0.0, 0.9)},
 }
