@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -158,6 +160,14 @@ def test_marks_places_and_gains_look_like_this(part: Part) -> None:
     assert markdown.count("<u>") == latex.count(r"\underline") == 2
     assert "80 users" in caption(part, found, OUTLINE)
     assert "over 3 seeds" in caption(part, found, OUTLINE)
+
+
+def test_a_part_without_its_baseline_says_that_nothing_is_tested(part: Part) -> None:
+    outline = replace(OUTLINE, baseline="not run")
+    found = part_statistics(part, outline)
+    assert "Nothing is tested: that takes not run and another system" in caption(part, found, outline)
+    marks = [cell.mark for row in part_table(part, found, outline).rows for cell in row.cells]
+    assert not any(marks)
 
 
 def test_the_tidy_table_has_every_test(part: Part) -> None:

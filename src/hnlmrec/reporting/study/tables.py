@@ -29,15 +29,19 @@ def part_table(part: Part, found: PartStatistics, outline: Outline) -> Table:
 
 def caption(part: Part, found: PartStatistics, outline: Outline) -> str:
     """Return what a reader has to know to read the table."""
+    head = f"{part.title}: test split, means over the seeds."
+    tail = (
+        f"± seeds: standard deviation of {metric_title(outline.metrics[0])} over the seeds. FHNS ratio: drawn false "
+        "negatives against uniform drawing."
+    )
     comparison = found.over_users.get(outline.test)
-    n_users = comparison.tests[0].n_users if comparison is not None and comparison.tests else 0
+    if comparison is None or not comparison.tests:
+        return f"{head} Nothing is tested: that takes {outline.baseline} and another system, and two users. {tail}"
     words = {"t": "paired t-test", "wilcoxon": "Wilcoxon's signed-rank test", "bootstrap": "paired bootstrap"}
     text = (
-        f"{part.title}: test split, means over the seeds. ▲ ▼: above or below {outline.baseline} under the same "
-        f"initialisation, p < 0.05, {words[outline.test]} over {n_users:,} users on values averaged over the "
-        "seeds, Holm's correction over the table. Δ: against that baseline. ± seeds: standard deviation of "
-        f"{metric_title(outline.metrics[0])} over the seeds. FHNS ratio: drawn false negatives against uniform "
-        "drawing."
+        f"{head} ▲ ▼: above or below {outline.baseline} under the same initialisation, p < 0.05, "
+        f"{words[outline.test]} over {comparison.tests[0].n_users:,} users on values averaged over the seeds, Holm's "
+        f"correction over the table. Δ: against that baseline. {tail}"
     )
     if found.over_seeds is None:
         return f"{text} No test over seeds: it needs two that all systems have."
