@@ -38,10 +38,11 @@ def caption(part: Part, found: PartStatistics, outline: Outline) -> str:
     if comparison is None or not comparison.tests:
         return f"{head} Nothing is tested: that takes {outline.baseline} and another system, and two users. {tail}"
     words = {"t": "paired t-test", "wilcoxon": "Wilcoxon's signed-rank test", "bootstrap": "paired bootstrap"}
+    n_users = comparison.tests[0].n_users
     text = (
         f"{head} ▲ ▼: above or below {outline.baseline} under the same initialisation, p < 0.05, "
-        f"{words[outline.test]} over {comparison.tests[0].n_users:,} users on values averaged over the seeds, Holm's "
-        f"correction over the table. Δ: against that baseline. {tail}"
+        f"{words[outline.test]} over {n_users:,} users on values averaged over the seeds, Holm's correction over the "
+        f"table. Δ: against that baseline. {tail}"
     )
     if found.over_seeds is None:
         return f"{text} No test over seeds: it needs two that all systems have."
