@@ -31,8 +31,8 @@ def caption(part: Part, found: PartStatistics, outline: Outline) -> str:
     """Return what a reader has to know to read the table."""
     head = f"{part.title}: test split, means over the seeds."
     tail = (
-        f"± seeds: standard deviation of {metric_title(outline.metrics[0])} over the seeds. FHNS ratio: drawn false "
-        "negatives against uniform drawing."
+        f"± seeds: standard deviation of {metric_title(outline.metrics[0])} over the seeds. FHNS ratio: drawn "
+        "false negatives against uniform drawing."
     )
     comparison = found.over_users.get(outline.test)
     if comparison is None or not comparison.tests:
@@ -41,8 +41,8 @@ def caption(part: Part, found: PartStatistics, outline: Outline) -> str:
     n_users = comparison.tests[0].n_users
     text = (
         f"{head} ▲ ▼: above or below {outline.baseline} under the same initialisation, p < 0.05, "
-        f"{words[outline.test]} over {n_users:,} users on values averaged over the seeds, Holm's correction over the "
-        f"table. Δ: against that baseline. {tail}"
+        f"{words[outline.test]} over {n_users:,} users on values averaged over the seeds, Holm's correction over "
+        f"the table. Δ: against that baseline. {tail}"
     )
     if found.over_seeds is None:
         return f"{text} No test over seeds: it needs two that all systems have."
