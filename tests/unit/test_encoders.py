@@ -1,5 +1,6 @@
 """Encoders: one vector a text, whatever its neighbours; honest about what is missing."""
 
+import hashlib
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hnlmrec.assets import ASSETS, Asset, AssetFile
 from hnlmrec.config import build, fingerprint_fields
 from hnlmrec.encoders import (
     ENCODERS,
@@ -17,9 +19,10 @@ from hnlmrec.encoders import (
     SentenceTransformerEncoder,
     join_fields,
     open_encoder,
+    weights,
 )
 from hnlmrec.encoders.base import encode_distinct
-from hnlmrec.encoders.weights import gguf_file, locate, weights_digest
+from hnlmrec.encoders.weights import ModelFiles, gguf_file, locate, weights_digest
 from hnlmrec.errors import ConfigError, CorruptArtifactError, MissingDependencyError, MissingFileError, ReplyError
 
 
@@ -114,6 +117,27 @@ def test_a_folder_without_weights_is_no_model(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(CorruptArtifactError, match="holds no model"):
         weights_digest(tmp_path)
+
+
+@pytest.mark.parametrize(("weights_name", "entry"), [("model.safetensors", ""), ("model.gguf", "model.gguf")])
+def test_an_asset_is_told_by_its_pinned_digests_and_fetched_when_it_is_read(
+    tmp_path, monkeypatch, weights_name, entry
+):
+    files = {"1_Pooling/config.json": b"p", "config.json": b"c", weights_name: b"w", "README.md": b"not read"}
+    pinned = []
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+        pinned.append(AssetFile(name, len(content), hashlib.sha256(content).hexdigest()))
+    monkeypatch.setitem(ASSETS, "known", Asset("a model", tuple(pinned), (), kind="model", entry=entry))
+    fetched = []
+    monkeypatch.setattr(weights, "fetch", lambda name: fetched.append(name) or tmp_path / entry)
+    model = ModelFiles("known")
+    assert model.digest == weights_digest(tmp_path / entry)
+    assert model.is_gguf == bool(entry)
+    assert not fetched
+    assert model.path == tmp_path / entry
+    assert fetched == ["known"]
 
 
 def test_the_fingerprint_follows_the_files_not_their_place(tmp_path):

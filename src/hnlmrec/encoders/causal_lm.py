@@ -10,7 +10,7 @@ import numpy as np
 
 from hnlmrec.encoders.base import Advance, EncoderConfig, Matrix, digest, encode_distinct, require
 from hnlmrec.encoders.quiet import quiet_transformers
-from hnlmrec.encoders.weights import gguf_file, locate, weights_digest
+from hnlmrec.encoders.weights import ModelFiles
 from hnlmrec.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ class CausalLMEncoder:
                 f"the encoder's template {template!r} must hold {{text}}, which stands for the text."
             )
         require("transformers", "text")
-        self.path = locate(model)
-        if gguf_file(self.path) is not None:
+        self._files = ModelFiles(model)
+        if self._files.is_gguf:
             require("gguf", "text")
             require("accelerate", "text")
         self._device_name, self._max_length = device, max_length
@@ -75,9 +75,8 @@ class CausalLMEncoder:
     @cached_property
     def fingerprint(self) -> str:
         """16 hex digits of the model's files, its layers, the template, the pooling and the maximal length."""
-        weights = weights_digest(gguf_file(self.path) or self.path)
         layers = [] if self._n_layers is None else [self._n_layers]
-        return digest("causal_lm", weights, self._template, self._pooling, self._max_length, *layers)
+        return digest("causal_lm", self._files.digest, self._template, self._pooling, self._max_length, *layers)
 
     def encode(self, texts: Sequence[str], *, batch_size: int = 32, progress: Advance | None = None) -> Matrix:
         """Return float32 [len(texts), d]; see `TextEncoder.encode`."""
@@ -100,7 +99,7 @@ class CausalLMEncoder:
         with quiet_transformers():
             from transformers import AutoTokenizer  # noqa: PLC0415 - takes seconds
 
-            tokenizer = AutoTokenizer.from_pretrained(**self._source())
+            tokenizer = AutoTokenizer.from_pretrained(**self._files.arguments())
         tokenizer.padding_side = "right"  # causal attention: what follows a token does not change it
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
@@ -112,19 +111,13 @@ class CausalLMEncoder:
             import torch  # noqa: PLC0415
             from transformers import AutoModel  # noqa: PLC0415
 
-            model = AutoModel.from_pretrained(**self._source(), dtype=torch.float32)
+            model = AutoModel.from_pretrained(**self._files.arguments(), dtype=torch.float32)
         if self._n_layers is not None:
             shorten(model, self._n_layers)
         device = self._device_name
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         return model.to(device).eval()
-
-    def _source(self) -> dict[str, str]:
-        file = gguf_file(self.path)
-        if file is None:
-            return {"pretrained_model_name_or_path": str(self.path)}
-        return {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
 
 
 def shorten(model: Any, n_layers: int) -> None:

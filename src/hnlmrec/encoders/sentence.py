@@ -10,7 +10,7 @@ import numpy as np
 
 from hnlmrec.encoders.base import Advance, EncoderConfig, Matrix, digest, encode_distinct, require
 from hnlmrec.encoders.quiet import quiet_transformers
-from hnlmrec.encoders.weights import locate, weights_digest
+from hnlmrec.encoders.weights import ModelFiles
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -33,7 +33,7 @@ class SentenceTransformerEncoder:
 
     def __init__(self, model: str, device: str = "auto", max_length: int | None = None) -> None:
         require("sentence_transformers", "text")
-        self.path = locate(model)
+        self._files = ModelFiles(model)
         self._device = None if device == "auto" else device
         self._max_length = max_length
 
@@ -50,7 +50,7 @@ class SentenceTransformerEncoder:
     @cached_property
     def fingerprint(self) -> str:
         """16 hex digits of the model's files (they hold its pooling) and the maximal length."""
-        return digest("sentence_transformer", weights_digest(self.path), self._max_length)
+        return digest("sentence_transformer", self._files.digest, self._max_length)
 
     def encode(self, texts: Sequence[str], *, batch_size: int = 32, progress: Advance | None = None) -> Matrix:
         """Return float32 [len(texts), d]; see `TextEncoder.encode`."""
@@ -65,7 +65,7 @@ class SentenceTransformerEncoder:
         with quiet_transformers():
             from sentence_transformers import SentenceTransformer  # noqa: PLC0415 - takes seconds
 
-            model = SentenceTransformer(str(self.path), device=self._device, local_files_only=True)
+            model = SentenceTransformer(str(self._files.path), device=self._device, local_files_only=True)
         model.eval()
         if self._max_length is not None:
             model.max_seq_length = self._max_length

@@ -4,14 +4,60 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from pathlib import Path
+from functools import cached_property
+from pathlib import Path, PurePosixPath
 
 from hnlmrec.artifacts import sha256_of
-from hnlmrec.assets import ASSETS, fetch
+from hnlmrec.assets import ASSETS, Asset, fetch
 from hnlmrec.errors import AssetUnavailableError, CorruptArtifactError, MissingFileError, did_you_mean
 
 _WEIGHTS = (".safetensors", ".gguf")
 _SETTINGS = (".json", ".txt", ".model", ".jinja")  # tokenizer, pooling, limits
+
+
+class ModelFiles:
+    """A model's files. An asset's are downloaded when they are first read: what they are is pinned.
+
+    So a machine that has what a model made, and not the model, can tell that it is made.
+
+    Args:
+        model: see `locate`.
+
+    Raises:
+        MissingFileError: there is no such model.
+    """
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._asset = None if Path(model).expanduser().exists() else ASSETS.get(model)
+        if self._asset is None:
+            _ = self.path  # found, or refused, now
+
+    @cached_property
+    def path(self) -> Path:
+        """The folder or the GGUF file; see `locate`."""
+        return locate(self._model)
+
+    @property
+    def is_gguf(self) -> bool:
+        """Whether it is a GGUF file."""
+        if self._asset is not None:
+            return self._asset.entry.endswith(".gguf")
+        return gguf_file(self.path) is not None
+
+    @cached_property
+    def digest(self) -> str:
+        """The sha256, in hex, of what is in the files; see `weights_digest`."""
+        if self._asset is not None:
+            return _pinned(self._asset)
+        return weights_digest(gguf_file(self.path) or self.path)
+
+    def arguments(self) -> dict[str, str]:
+        """Return what transformers' `from_pretrained` has to be given."""
+        file = gguf_file(self.path)
+        if file is None:
+            return {"pretrained_model_name_or_path": str(self.path)}
+        return {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
 
 
 def locate(model: str) -> Path:
@@ -52,9 +98,21 @@ def weights_digest(path: Path) -> str:
         raise CorruptArtifactError(
             f"the folder {path} holds no model: expected a file that ends in {' or '.join(_WEIGHTS)}."
         )
+    return _of_all((file.relative_to(path).as_posix(), sha256_of(file)) for file in files)
+
+
+def _pinned(asset: Asset) -> str:
+    """Return the `weights_digest` of an asset, by the sha256 values that its files must have."""
+    if asset.entry:
+        return next(file.sha256 for file in asset.files if file.name == asset.entry)
+    named = {PurePosixPath(file.name): file.sha256 for file in asset.files}
+    return _of_all((name.as_posix(), named[name]) for name in sorted(named) if name.suffix in _WEIGHTS + _SETTINGS)
+
+
+def _of_all(files: Iterable[tuple[str, str]]) -> str:
     content = hashlib.sha256()
-    for file in files:
-        content.update(f"{file.relative_to(path).as_posix()} {sha256_of(file)}\n".encode())
+    for name, sha256 in files:
+        content.update(f"{name} {sha256}\n".encode())
     return content.hexdigest()
 
 

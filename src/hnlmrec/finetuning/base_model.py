@@ -12,7 +12,7 @@ from torch import nn
 from hnlmrec.encoders.base import require
 from hnlmrec.encoders.causal_lm import shorten
 from hnlmrec.encoders.quiet import quiet_transformers
-from hnlmrec.encoders.weights import gguf_file, locate, weights_digest
+from hnlmrec.encoders.weights import ModelFiles
 from hnlmrec.errors import ConfigError
 from hnlmrec.finetuning.settings import EncoderSettings
 
@@ -31,21 +31,20 @@ class BaseModel:
     def __init__(self, name: str) -> None:
         for package in ("transformers", "peft", "accelerate"):
             require(package, "finetune")
-        self._path = locate(name)
-        self._gguf = gguf_file(self._path)
-        if self._gguf is not None:
+        self._files = ModelFiles(name)
+        if self._files.is_gguf:
             require("gguf", "finetune")
 
     def digest(self) -> str:
         """Return the sha256 of the model's files."""
-        return weights_digest(self._gguf or self._path)
+        return self._files.digest
 
     def tokenizer(self) -> Any:
         """Load the tokenizer."""
         with quiet_transformers():
             from transformers import AutoTokenizer  # noqa: PLC0415 - takes seconds
 
-            return AutoTokenizer.from_pretrained(**self._source())
+            return AutoTokenizer.from_pretrained(**self._files.arguments())
 
     def model(self, settings: EncoderSettings, dtype: torch.dtype) -> nn.Module:
         """Load the model without its language head, keep the first layers, and add LoRA layers.
@@ -58,15 +57,10 @@ class BaseModel:
         with quiet_transformers():
             from transformers import AutoModel  # noqa: PLC0415
 
-            model: nn.Module = AutoModel.from_pretrained(**self._source(), dtype=dtype)
+            model: nn.Module = AutoModel.from_pretrained(**self._files.arguments(), dtype=dtype)
         if settings.n_layers is not None:
             shorten(model, settings.n_layers)
         return _with_lora(model, settings)
-
-    def _source(self) -> dict[str, str]:
-        if self._gguf is None:
-            return {"pretrained_model_name_or_path": str(self._path)}
-        return {"pretrained_model_name_or_path": str(self._gguf.parent), "gguf_file": self._gguf.name}
 
 
 @contextmanager
