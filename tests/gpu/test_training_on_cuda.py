@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from tests.planted import checkerboard, separation
 
+from hnlmrec.errors import DataError
+from hnlmrec.evaluation.evaluator import dot_product_scorer, evaluate
 from hnlmrec.models import MODELS
 from hnlmrec.models.propagation import BipartiteGraph, LayerSum
 from hnlmrec.negative_sampling.uniform import UniformSampler
@@ -56,3 +59,20 @@ def test_solves_the_checkerboard(name: str) -> None:
 def test_two_runs_are_equal(mixed_precision: bool) -> None:
     first, second = (train("lightgcn", epochs=3, mixed_precision=mixed_precision) for _ in range(2))
     assert torch.equal(first.embeddings.users, second.embeddings.users)
+
+
+def test_evaluation_equals_the_cpu() -> None:
+    generator = torch.Generator().manual_seed(0)
+    users = torch.randint(-3, 4, (DATASET.n_users, 4), generator=generator).float()  # many equal scores
+    items = torch.randint(-3, 4, (DATASET.n_items, 4), generator=generator).float()
+    here = evaluate(dot_product_scorer(users, items), DATASET, ks=(5, 20))
+    there = evaluate(dot_product_scorer(users.cuda(), items.cuda()), DATASET, ks=(5, 20))
+    assert np.array_equal(there.items, here.items)
+    assert there.means() == here.means()
+
+
+def test_a_score_on_cuda_that_is_not_a_number_is_refused() -> None:
+    users, items = torch.ones(DATASET.n_users, 2), torch.ones(DATASET.n_items, 2)
+    users[1] = torch.nan
+    with pytest.raises(DataError, match="user number 1 hold a value that is not a number"):
+        evaluate(dot_product_scorer(users.cuda(), items.cuda()), DATASET, ks=(5,))

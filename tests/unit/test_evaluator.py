@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from hnlmrec.config import build
 from hnlmrec.data.interactions import InteractionDataset, Interactions, Vocabulary
 from hnlmrec.errors import ConfigError, DataError, UnknownChoiceError
+from hnlmrec.evaluation.device_top_k import select_top_there
 from hnlmrec.evaluation.evaluator import EvaluationConfig, dot_product_scorer, evaluate
 from hnlmrec.evaluation.metrics import METRICS
+from hnlmrec.evaluation.top_k import select_top
 
 
 def dataset_of(train, valid, test, n_users, n_items):
@@ -40,6 +42,22 @@ def naive_lists(scores, dataset, split, mask):
         rest = [i for i in range(dataset.n_items) if i not in hidden and scores[user, i] > -np.inf]
         lists[user] = sorted(rest, key=lambda i: (-scores[user, i], i))
     return lists
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000), k=st.integers(1, 130))
+def test_the_lists_made_on_a_device_are_those_of_the_compiled_pass(seed, k):
+    masked = random_dataset(seed).train
+    rng = np.random.default_rng(seed)
+    scores = rng.choice([-np.inf, -3.5, -1e-30, -0.0, 0.0, 1e-30, 2.0, 3e30], (40, 130)).astype(np.float32)
+    users = rng.permutation(40)
+    expected = np.empty((40, k), dtype=np.int32)
+    assert select_top(scores, users, masked.indptr, masked.indices, expected) < 0
+    given_scores = torch.from_numpy(scores.copy())
+    rows, items = (torch.from_numpy(cells) for cells in masked.cells(users))
+    found = select_top_there(given_scores, (rows, items), k)
+    assert np.array_equal(found.numpy(), expected)
+    assert np.array_equal(given_scores.numpy(), scores)
 
 
 @settings(max_examples=25, deadline=None)

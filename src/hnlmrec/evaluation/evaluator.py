@@ -24,6 +24,7 @@ from torch import Tensor
 from hnlmrec.config import Config, runtime
 from hnlmrec.data.interactions import SPLITS, InteractionDataset, Interactions, Numbers, Split
 from hnlmrec.errors import ConfigError, DataError, lookup
+from hnlmrec.evaluation.device_top_k import select_top_there
 from hnlmrec.evaluation.files import HIT_SCHEMA
 from hnlmrec.evaluation.metrics import METRICS
 from hnlmrec.evaluation.top_k import mark_hits, select_top
@@ -200,8 +201,12 @@ def _rank(
         for start in range(0, len(users), rows):
             chunk = users[start : start + rows]
             scores = _scores(score, chunk, rows, n_items)
+            if scores.is_cuda:
+                lists.fill_there(start, scores)
+                continue
+            block = np.ascontiguousarray(scores.to("cpu", torch.float32).numpy())
             bounds = np.linspace(0, len(chunk), n_threads + 1).astype(int)
-            parts = [(start + a, scores[a:b]) for a, b in itertools.pairwise(bounds) if a < b]
+            parts = [(start + a, block[a:b]) for a, b in itertools.pairwise(bounds) if a < b]
             list(pool.map(lists.fill, *zip(*parts, strict=True)))  # list() raises what a thread has raised
     return lists.items, lists.hits
 
@@ -217,16 +222,34 @@ class _Lists:
     def fill(self, start: int, scores: npt.NDArray[Any]) -> None:
         """Rank the users from place `start` on, whose scores these are."""
         part = slice(start, start + len(scores))
-        users, items = self.users[part], self.items[part]
-        bad = select_top(scores, users, self.masked.indptr, self.masked.indices, items)
+        users = self.users[part]
+        bad = select_top(scores, users, self.masked.indptr, self.masked.indices, self.items[part])
         if bad >= 0:
-            raise DataError(f"the scores of user number {users[bad]} hold a value that is not a number (NaN).")
-        mark_hits(items, users, self.relevant.indptr, self.relevant.indices, self.hits[part])
+            raise _not_a_number(users[bad])
+        self._mark(part)
+
+    def fill_there(self, start: int, scores: Tensor) -> None:
+        """Do so on the device of the scores."""
+        part = slice(start, start + len(scores))
+        users = self.users[part]
+        bad = scores.isnan().any(dim=1).nonzero()
+        if len(bad):
+            raise _not_a_number(users[int(bad[0])])
+        rows, items = (torch.from_numpy(cells).to(scores.device) for cells in self.masked.cells(users))
+        self.items[part] = select_top_there(scores, (rows, items), self.items.shape[1]).cpu().numpy()
+        self._mark(part)
+
+    def _mark(self, part: slice) -> None:
+        mark_hits(self.items[part], self.users[part], self.relevant.indptr, self.relevant.indices, self.hits[part])
 
 
-def _scores(score: Scorer, users: Numbers, rows: int, n_items: int) -> npt.NDArray[Any]:
+def _not_a_number(user: int) -> DataError:
+    return DataError(f"the scores of user number {user} hold a value that is not a number (NaN).")
+
+
+def _scores(score: Scorer, users: Numbers, rows: int, n_items: int) -> Tensor:
     filled = np.concatenate([users, np.full(rows - len(users), users[-1])]) if len(users) < rows else users
     scores = score(filled)
     if tuple(scores.shape) != (rows, n_items):
         raise DataError(f"the scorer gave shape {tuple(scores.shape)} for {rows} users and {n_items} items.")
-    return np.ascontiguousarray(scores.to("cpu", torch.float32).numpy()[: len(users)])
+    return scores[: len(users)]
