@@ -316,6 +316,21 @@ def test_the_search_spends_the_same_on_every_variant_and_its_best_is_used(
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_a_space_of_fewer_points_than_trials_is_gone_through(cli: Cli, write: Callable[..., Path]) -> None:
+    pytest.importorskip("optuna")
+    fixed = 'fixed = ["training.loss", "training.regularization", "training.learning_rate"]\n'
+    search = (
+        f'[search]\ntrials = 5\n{fixed}[search.space]\n"training.batch_size" = {{ choices = [16, 64, 256] }}\n'
+    )
+    assert cli("compare", write(VARIANTS + search), 'select.variants=["uniform","dns"]').status == 0
+    trials = pl.read_parquet("runs/small/search/trials.parquet")
+    for (arm,), tried in trials.group_by("arm"):
+        sizes = [json.loads(settings)["training.batch_size"] for settings in tried.sort("trial")["settings"]]
+        assert sorted(sizes) == [16, 64, 256], arm
+        assert set(tried["state"]) == {"COMPLETE"}
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_a_poisoned_test_split_changes_nothing_in_the_search(
     cli: Cli, write: Callable[..., Path], data: Path
 ) -> None:

@@ -1,5 +1,7 @@
 """Searches settings on validation with Optuna's TPE: the same number of trials for every variant.
 
+Of a space with no more points than trials, all are tried.
+
 Trial n of a variant depends on the seed, on n and on the trials before it alone, so that a search that was stopped
 goes on as if it had not been. The trials of all variants run side by side, those of one after one another.
 """
@@ -7,7 +9,9 @@ goes on as if it had not been. The trials of all variants run side by side, thos
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -62,7 +66,7 @@ def search(study: Study, plan: Plan, scheduler: Scheduler, folder: Path) -> tupl
         def done(job: Job, error: str) -> Iterable[Job]:
             return [new for arm in waiting.pop(job.id, []) for new in _told(arm, error, plan, waiting)]
 
-        left = sum(section.trials - arm.n_done for arm in arms) - len(waiting)
+        left = sum(arm.n_trials - arm.n_done for arm in arms) - len(waiting)
         scheduler.run("trials of the search", jobs, done, expected=max(left, 0))
         return _write_best(study, arms, folder / FOLDER)
 
@@ -141,9 +145,19 @@ def _arms(study: Study, storage: Any) -> Iterator[Arm]:
         found = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
         distributions = {key: _distribution(entry) for key, entry in space.items()}
         own = {key: current(config, key) for key in space}
-        if not found.get_trials(deepcopy=False) and all(space[key].holds(own[key]) for key in space):
-            found.enqueue_trial(own)  # what the file says is tried first
-        yield Arm(place, build, space, distributions, found, section.trials, section.seed)
+        small = _all_of(space, section.trials)
+        first = [own] if all(space[key].holds(own[key]) for key in space) else []  # what the file says
+        for settings in [*first, *small]:
+            found.enqueue_trial(settings, skip_if_exists=True)
+        yield Arm(place, build, space, distributions, found, len(small) or section.trials, section.seed)
+
+
+def _all_of(space: Mapping[str, Span | Choice], most: int) -> list[dict[str, Any]]:
+    """Return all points of a space that has no more than `most`: TPE draws some of them twice and others never."""
+    choices = [entry.values for entry in space.values() if isinstance(entry, Choice)]
+    if len(choices) < len(space) or math.prod(map(len, choices)) > most:
+        return []
+    return [dict(zip(space, values, strict=True)) for values in itertools.product(*choices)]
 
 
 def _trial_cell(
