@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -141,6 +142,24 @@ def test_what_it_leaves_behind(cli: Cli, write: Callable[..., Path]) -> None:
     ]
     same = results().filter((pl.col("variant") == "dns") & (pl.col("value").is_in(["", "1"])))
     assert same.filter(seed=0)["key"].n_unique() == 1  # one negative is the default: nothing is run twice
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_what_only_served_to_make_what_is_there_is_not_made_again(cli: Cli, write: Callable[..., Path]) -> None:
+    options = ("study.initialisations=['semantic']", "select.variants=['dns']")
+    assert cli("compare", write(), *options).status == 0
+    before = results()
+    shutil.rmtree("artifacts/encode")
+    assert cli("compare", write(), *options).status == 0
+    assert not made("encode")
+    assert results().equals(before)
+    shutil.rmtree("artifacts/evaluate")
+    assert cli("compare", write(), *options).status == 0  # from the trained tables, whose start is gone
+    assert not made("encode")
+    assert results().equals(before)
+    assert cli("compare", write(), *options, "study.seeds=[0,1,2]").status == 0
+    assert len(made("encode")) == 1
+    assert results().height == 3
 
 
 @pytest.mark.usefixtures("undrawn")

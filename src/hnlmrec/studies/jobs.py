@@ -6,18 +6,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hnlmrec.artifacts import ArtifactStore, artifact_key
+from hnlmrec.artifacts import ArtifactStore
 from hnlmrec.config import Config
 from hnlmrec.console import ProgressReporter, SilentProgress
 from hnlmrec.pipeline.build import build_graph
 from hnlmrec.pipeline.config import RunConfig
-from hnlmrec.pipeline.graph import Node, run_graph
+from hnlmrec.pipeline.graph import Node, keys_of, run_last
 from hnlmrec.pipeline.session import LLMSession
 from hnlmrec.pipeline.training_stages import RecommenderStage
 from hnlmrec.studies.cells import Cell
 from hnlmrec.studies.trial_stage import RecommenderTrialStage
 
 TRIAL = "trial/"
+_READ = ("prepare", "train/")  # labels of what the collector reads beside a cell's target
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,10 @@ class Plan:
         """
         with LLMSession(cell.config.llm, self.store.root / "llm_cache.sqlite") as session:
             graph = cell_nodes(cell.config, cell.target, session, SilentProgress())
-        ids = self.nodes[cell] = {}
+        keys = keys_of(graph, self._external)
+        ids = self.nodes[cell] = {node.label: f"{node.stage.name}/{keys[node.label]}" for node in graph}
         for node in graph:
-            id_ = ids[node.label] = f"{node.stage.name}/{self._key(node, ids)}"
+            id_ = ids[node.label]
             if id_ not in self.jobs:
                 needs = frozenset(ids[label] for label in node.inputs.values())
                 self.jobs[id_] = Job(id_, (node.stage.name, cell.place.dataset), cell, node.label, needs)
@@ -82,15 +84,23 @@ class Plan:
         return self.jobs[self.nodes[cell][cell.target]]
 
     def missing(self, cells: Iterable[Cell]) -> list[Job]:
-        """Return the jobs of these cells that are still to be done, inputs first."""
-        ids = dict.fromkeys(id_ for cell in cells for id_ in self.nodes[cell].values())
-        return [self.jobs[id_] for id_ in ids if not (self.store.root / id_).exists()]
+        """Return the jobs that are still to be done for what is read of these cells, inputs first.
 
-    def _key(self, node: Node, ids: Mapping[str, str]) -> str:
-        inputs = {role: ids[label].rpartition("/")[2] for role, label in node.inputs.items()}
-        return artifact_key(
-            node.stage.name, node.stage.version, node.stage.config, inputs | dict(self._external(node))
-        )
+        What only served to make artefacts that are there is not made again, wherever it has gone.
+        """
+        found: dict[str, Job] = {}
+        for cell in cells:
+            for label, id_ in self.nodes[cell].items():
+                if label == cell.target or label.startswith(_READ):
+                    self._add_missing(id_, found)
+        return list(found.values())
+
+    def _add_missing(self, id_: str, found: dict[str, Job]) -> None:
+        if id_ not in found and not (self.store.root / id_).exists():
+            job = self.jobs[id_]
+            for needed in sorted(job.needs):
+                self._add_missing(needed, found)
+            found[id_] = job
 
     def _external(self, node: Node) -> Mapping[str, str]:
         """Ask for the hash of a source once, not once a cell."""
@@ -124,4 +134,4 @@ def cell_nodes(config: RunConfig, target: str, session: LLMSession, progress: Pr
 def run_job(config: RunConfig, label: str, store: ArtifactStore, progress: ProgressReporter) -> None:
     """Make the artefact of a node, whose inputs are there."""
     with LLMSession(config.llm, store.root / "llm_cache.sqlite", config.runtime) as session:
-        run_graph(cell_nodes(config, label, session, progress), store)
+        run_last(cell_nodes(config, label, session, progress), store)
