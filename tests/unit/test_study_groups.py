@@ -14,6 +14,7 @@ from hnlmrec.errors import MissingFileError
 from hnlmrec.evaluation.evaluator import dot_product_scorer, evaluate
 from hnlmrec.evaluation.files import read_hits, write_evaluation
 from hnlmrec.evaluation.groups import counts_by_group, quantile_groups
+from hnlmrec.reporting.study import group_views
 from hnlmrec.reporting.study.group_views import group_figures, group_tables
 from hnlmrec.reporting.study.groups import groups_frame
 from hnlmrec.reporting.study.inputs import Outline, Part, StudyFiles
@@ -101,7 +102,9 @@ def test_values_of_groups_are_means_over_users_and_recall_over_items(files: Stud
     assert same["difference_low"].to_list() == same["difference_high"].to_list() == [0.0] * 4
 
 
-def test_a_group_without_test_items_has_no_row_and_no_column(files: StudyFiles, tmp_path: Path) -> None:
+def test_a_group_without_test_items_has_no_row_and_no_column(
+    files: StudyFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     emptied = files.users.with_columns(pl.lit(0).alias("hits_2"), pl.lit(0).alias("test_items_2"))
     lacking = StudyFiles(OUTLINE, files.results, emptied, files.curves, files.item_groups)
     part = only(lacking)
@@ -114,6 +117,14 @@ def test_a_group_without_test_items_has_no_row_and_no_column(files: StudyFiles, 
     figures = group_figures(part, frame, OUTLINE, tmp_path / "toys")
     assert len(figures) == 2
     assert {path.name for path in tmp_path.glob("*.png")} == {"toys-random-users.png", "toys-random-items.png"}
+    monkeypatch.setattr(group_views, "_MOST_LINES", 1)
+    of_users, of_items = group_figures(part, frame, OUTLINE, tmp_path / "many")
+    base, better = (
+        frame.filter(kind="items", variant=variant, initialisation="random")["mean"].item()
+        for variant in ("dns", "better")
+    )
+    assert f"{round(100 * (better / base - 1)):+d} %" in of_items.svg
+    assert "against dns" in of_users.caption
     nothing = Outline("Known", "dns", (METRIC,), "t", 1)
     assert len(groups_frame(StudyFiles(nothing, files.results, emptied, files.curves), [part])) == 0
 

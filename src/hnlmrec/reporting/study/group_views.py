@@ -12,9 +12,11 @@ import polars as pl
 from hnlmrec.reporting.sections import Plot
 from hnlmrec.reporting.study.groups import ITEMS, USERS
 from hnlmrec.reporting.study.inputs import NO_START, Outline, Part
-from hnlmrec.reporting.study.plots import interval_plot
+from hnlmrec.reporting.study.plots import grid_plot, interval_plot
 from hnlmrec.reporting.tables import Cell, Mark, Row, Table, metric_title
 
+_MOST_LINES = 10  # more of them hide one another: they become a table of changes
+_FULL_COLOUR = 30.0  # percent
 _X = {USERS: "users by their train interactions", ITEMS: "items by their train interactions"}
 
 
@@ -56,7 +58,8 @@ def group_figures(part: Part, frame: pl.DataFrame, outline: Outline, stem: Path)
             shown = pl.col("initialisation").is_in([start, NO_START])
             own = _main(frame, kind, outline).filter(shown)
             if len(own):
-                figures.append(_figure(part, own, kind, start, stem.with_name(f"{stem.name}-{start}-{kind}")))
+                place = stem.with_name(f"{stem.name}-{start}-{kind}")
+                figures.append(_figure(part, own, outline, kind, start, stem=place))
     return figures
 
 
@@ -66,18 +69,32 @@ def _main(frame: pl.DataFrame, kind: str, outline: Outline) -> pl.DataFrame:
     return own if kind == ITEMS else own.filter(metric=outline.metrics[0])
 
 
-def _figure(part: Part, own: pl.DataFrame, kind: str, start: str, stem: Path) -> Plot:
+def _figure(part: Part, own: pl.DataFrame, outline: Outline, kind: str, start: str, *, stem: Path) -> Plot:
     names = _names(own)
-    variants = list(dict.fromkeys(own["variant"]))
-    lines = {}
-    for variant in variants:
-        rows = {row["group"]: row for row in own.filter(variant=variant).iter_rows(named=True)}
-        lines[variant] = [_point(rows[group]) for group in names]
-    y_label = _title(own, kind)
-    svg = interval_plot(list(names.values()), lines, x_label=_X[kind], y_label=y_label, stem=stem)
+    found = {
+        variant: {row["group"]: row for row in own.filter(variant=variant).iter_rows(named=True)}
+        for variant in dict.fromkeys(own["variant"])
+    }
+    title = _title(own, kind)
     begun = "" if start == NO_START else f", {start} initialisation"
-    text = f"{part.title}{begun}: {y_label} on test by groups of {kind}; 95 % bootstrap intervals over users."
-    return Plot(svg, text)
+    text = f"{part.title}{begun}: {title} on test by groups of {kind}"
+    if len(found) > _MOST_LINES and outline.baseline in found:
+        base = found[outline.baseline]
+        rows = {
+            variant: [_change(mine[group], base[group]) for group in names]
+            for variant, mine in found.items()
+            if variant != outline.baseline
+        }
+        svg = grid_plot(list(names.values()), rows, x_label=_X[kind], most=_FULL_COLOUR, stem=stem)
+        return Plot(svg, f"{text}; against {outline.baseline}.")
+    lines = {variant: [_point(mine[group]) for group in names] for variant, mine in found.items()}
+    svg = interval_plot(list(names.values()), lines, x_label=_X[kind], y_label=title, stem=stem)
+    return Plot(svg, f"{text}; 95 % bootstrap intervals over users.")
+
+
+def _change(row: dict[str, Any], base: dict[str, Any]) -> float | None:
+    """Return by how many percent a group's mean is above that of the baseline; None where that is zero."""
+    return 100 * (row["mean"] / base["mean"] - 1) if base["mean"] else None
 
 
 def _point(row: dict[str, Any]) -> tuple[float, float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from hnlmrec.reporting.plots import COLOURS, INK, MARKERS, finish, look, new_figure, styled
 
 _WIDTH = 6.4  # inches
+_ON_COLOUR = "#101010"  # letters on a cell's colour, which a dark page leaves as it is
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,36 @@ def interval_plot(
     axes.set_xticks(range(len(names)), names)
     axes.set(xlabel=x_label, ylabel=y_label)
     return _save(figure, len(lines), stem)
+
+
+@styled
+def grid_plot(
+    names: Sequence[str], rows: Mapping[str, Sequence[float | None]], *, x_label: str, most: float, stem: Path
+) -> str:
+    """Draw label -> a change in percent for each of the names, as a table of coloured cells.
+
+    Args:
+        names: of the columns.
+        rows: in the order from top to bottom; None for a cell without a value.
+        x_label: below the names.
+        most: percent from which on a colour is at its fullest.
+        stem: beginning of the files' paths.
+    """
+    figure, axes = new_figure((_WIDTH, 0.9 + 0.24 * len(rows)))
+    changes = [[math.nan if value is None else value for value in values] for values in rows.values()]
+    axes.pcolormesh(changes, cmap="PuOr", vmin=-most, vmax=most, edgecolors="white", linewidth=1, alpha=0.5)
+    for row, values in enumerate(rows.values()):
+        for column, value in enumerate(values):
+            text = "–" if value is None else f"{round(value):+d} %"
+            place = (column + 0.5, row + 0.5)
+            axes.text(*place, text, ha="center", va="center", fontsize=8, color=_ON_COLOUR)
+    axes.set_xticks([place + 0.5 for place in range(len(names))], names)
+    axes.set_yticks([place + 0.5 for place in range(len(rows))], list(rows))
+    axes.tick_params(length=0)
+    axes.grid(visible=False)
+    axes.invert_yaxis()
+    axes.set(xlabel=x_label)
+    return _save(figure, 0, stem)
 
 
 @styled
