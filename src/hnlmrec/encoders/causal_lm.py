@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -66,6 +67,11 @@ class CausalLMEncoder:
         """Build it from the fields model, device, max_length, pooling, template and n_layers."""
         length = config.max_length or 512
         return cls(config.model, config.device, length, config.pooling, config.template, n_layers=config.n_layers)
+
+    @property
+    def path(self) -> Path:
+        """Where the model's files are; an asset is downloaded."""
+        return self._files.path
 
     @property
     def size(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,6 +42,11 @@ class SentenceTransformerEncoder:
     def from_config(cls, config: EncoderConfig) -> SentenceTransformerEncoder:
         """Build it from the fields model, device and max_length."""
         return cls(config.model, config.device, config.max_length)
+
+    @property
+    def path(self) -> Path:
+        """Where the model's files are; an asset is downloaded."""
+        return self._files.path
 
     @property
     def size(self) -> int:
