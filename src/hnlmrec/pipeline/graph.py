@@ -137,26 +137,28 @@ def keys_of(
     keys: dict[str, str] = {}
     for node in nodes:
         inputs = {role: keys[label] for role, label in node.inputs.items()}
-        stage = node.stage
-        keys[node.label] = artifact_key(stage.name, stage.version, stage.config, inputs | dict(external(node)))
+        keys[node.label] = _key(node.stage, inputs, external(node))
     return keys
+
+
+def _key(stage: Stage[Any], inputs: Mapping[str, str], external: Mapping[str, str]) -> str:
+    return artifact_key(stage.name, stage.version, stage.config, {**inputs, **external})
 
 
 def run_last(nodes: Sequence[Node], store: ArtifactStore) -> NodeResult:
     """Run the last node alone, whose inputs are there; what they were made from may be gone."""
-    keys = keys_of(nodes)
+    *before, last = nodes
     done = {}
-    for node in nodes[:-1]:
-        key = keys[node.label]
+    for node, key in zip(before, keys_of(before).values(), strict=True):
         artifact = Artifact(store.path(node.stage.name, key), {"key": key})
         done[node.label] = NodeResult(node.label, artifact, reused=True)
-    return run_graph(nodes, store, done)[nodes[-1].label]
+    return run_graph([last], store, done)[last.label]
 
 
 def _run_node(node: Node, results: Mapping[str, NodeResult], store: ArtifactStore) -> NodeResult:
     inputs = {role: results[label].artifact.key for role, label in node.inputs.items()}
     external = node.stage.external_inputs()  # may hash a large source: asked for once
-    key = artifact_key(node.stage.name, node.stage.version, node.stage.config, inputs | external)
+    key = _key(node.stage, inputs, external)
     processes = current()
     found = store.find(node.stage.name, key)
     if processes.tell(found is not None):
