@@ -66,9 +66,15 @@ def hard_negative_contrast(
     return terms.sum() / found.sum().clamp(min=1)
 
 
-def ego_l2(*vectors: Tensor) -> Tensor:
-    """Half the squared norm of the batch's layer-0 vectors over the batch size (LightGCN, equation 15)."""
-    return 0.5 * sum((v.square().sum() for v in vectors), start=vectors[0].new_zeros(())) / len(vectors[0])
+def ego_l2(users: Tensor, items: Tensor, counts: Tensor) -> Tensor:
+    """Half the squared norm of the batch's layer-0 vectors over the batch size (LightGCN, equation 15).
+
+    Args:
+        users: [B, d].
+        items: [m, d].
+        counts: int64 [m], how often each item is in the batch.
+    """
+    return 0.5 * (users.square().sum() + (counts * items.square().sum(dim=1)).sum()) / len(users)
 
 
 def _weighted_mean(terms: Tensor, weights: Tensor | None) -> Tensor:

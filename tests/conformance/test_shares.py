@@ -1,16 +1,20 @@
-"""Several processes together compute the step of one, for every sampler and every model."""
+"""Several processes together compute the step of one, for every sampler, every model and every enhancement."""
 
 from __future__ import annotations
 
 from collections import Counter
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tests.conformance.test_samplers import DATASET, SIZE, make_batch, make_resources, negatives_file
 
+from hnlmrec.data.node_texts import NodeTexts
+from hnlmrec.data.preferences import PreferenceTable
 from hnlmrec.models import MODELS
-from hnlmrec.models.base import Batch
+from hnlmrec.models.base import Batch, TrainableModel
+from hnlmrec.models.enhancements import ENHANCEMENTS, EnhancementResources
 from hnlmrec.negative_sampling import SAMPLERS, build_sampler
 from hnlmrec.processes import Processes
 from hnlmrec.training.config import TrainingConfig
@@ -31,8 +35,19 @@ def test_the_shares_are_the_batch(total: int, size: int) -> None:
     assert all(len(range(total)[share.rows]) for share in shares), "a process has nothing to compute"
 
 
+def what_enhancements_read() -> EnhancementResources:
+    """Texts of all items and of every other user, and a preference of each user."""
+    rng = np.random.default_rng(7)
+    users = rng.standard_normal((DATASET.n_users, 12)).astype(np.float32)
+    users[::2] = 0
+    texts = NodeTexts.of(rng.standard_normal((DATASET.n_items, 12)).astype(np.float32), users, DATASET.train)
+    liked = rng.integers(DATASET.n_items, size=DATASET.n_users)
+    preferences = PreferenceTable(np.arange(len(liked)), liked, (liked + 1) % DATASET.n_items)
+    return EnhancementResources(texts, preferences)
+
+
 def step(
-    model_name: str, sampler_name: str, file: str, rank: int, size: int
+    model_name: str, sampler_name: str, enhancement: str | None, file: str, processes: Processes
 ) -> tuple[Step, list[torch.Tensor], Any]:
     """Compute one step from the same start; return it, the gradients, and what comes next from the stream."""
     options = {"path": file} if sampler_name == "file" else {}
@@ -40,13 +55,18 @@ def step(
         sampler_name, SAMPLERS[sampler_name].Config(n_negatives=2, **options), make_resources()
     )
     kind = MODELS[model_name]
-    model = kind(DATASET, kind.Config(embedding_size=SIZE), generator=torch.Generator().manual_seed(5))
+    generator = torch.Generator().manual_seed(5)
+    backbone = kind(DATASET, kind.Config(embedding_size=SIZE), generator=generator)
+    model: TrainableModel = backbone
+    if enhancement is not None:
+        own = ENHANCEMENTS[enhancement]
+        model = own.build(backbone, own.Config(), what_enhancements_read(), generator=generator)
     model.start_epoch(0)
     with torch.no_grad():
         sampler.start_epoch(0, model.propagate(layers=sampler.uses_layers))
     users, positives = make_batch()
     rng = torch.Generator().manual_seed(6)
-    made = compute_step(model, sampler, CONFIG, Batch(users, positives), rng, processes=Processes(rank, size))
+    made = compute_step(model, sampler, CONFIG, Batch(users, positives), rng, processes=processes)
     torch.stack(list(made.losses.values())).sum().backward()
     gradients = [
         torch.zeros_like(p) if p.grad is None else p.grad
@@ -57,12 +77,18 @@ def step(
 
 
 @pytest.mark.parametrize(
-    ("model", "sampler"),
-    [*(("lightgcn", name) for name in SAMPLERS), *((name, "uniform") for name in MODELS if name != "lightgcn")],
+    ("model", "sampler", "enhancement"),
+    [
+        *(("lightgcn", name, None) for name in SAMPLERS),
+        *((name, "uniform", None) for name in MODELS if name != "lightgcn"),
+        *(("lightgcn", sampler, name) for name in ENHANCEMENTS for sampler in ("uniform", "mixgcf")),
+    ],
 )
-def test_the_sum_over_processes_is_the_step_of_one(model: str, sampler: str, negatives_file: str) -> None:
-    whole, gradients, after = step(model, sampler, negatives_file, 0, 1)
-    parts = [step(model, sampler, negatives_file, rank, 3) for rank in range(3)]
+def test_the_sum_over_processes_is_the_step_of_one(
+    model: str, sampler: str, enhancement: str | None, negatives_file: str
+) -> None:
+    whole, gradients, after = step(model, sampler, enhancement, negatives_file, Processes())
+    parts = [step(model, sampler, enhancement, negatives_file, Processes(rank, 3)) for rank in range(3)]
     for name, loss in whole.losses.items():
         assert sum(float(part.losses[name].detach()) for part, _, _ in parts) == pytest.approx(
             float(loss.detach()), rel=1e-4, abs=1e-6

@@ -90,6 +90,9 @@ class TrainableModel(nn.Module, ABC):
     """
 
     generator: torch.Generator
+    needs_whole_batch: ClassVar[bool] = False
+    """Whether `auxiliary_loss` reads the rows that `rows` or `take` made in the step, so that each of several
+    processes has to make those of the whole batch."""
 
     @abstractmethod
     def propagate(self, *, layers: bool = False) -> Embeddings:
@@ -120,7 +123,7 @@ class TrainableModel(nn.Module, ABC):
     def auxiliary_loss(self, batch: Batch) -> Tensor | None:
         """Return the model's own term (self-supervised, say), already weighted; None where it has none.
 
-        It is called after `rows` or `propagate` of the same step.
+        It is called after `rows`, or `propagate` and `take`, of the same step.
         """
         return None
 

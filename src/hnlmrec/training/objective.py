@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from hnlmrec.losses import LOSSES, ego_l2, hard_negative_contrast
-from hnlmrec.models.base import Batch, Embeddings, Rows, TrainableModel
+from hnlmrec.models.base import Batch, Embeddings, Rows, TrainableModel, take
 from hnlmrec.negative_sampling.base import Negatives, NegativeSampler
 from hnlmrec.processes import Processes
 from hnlmrec.training.config import TrainingConfig
+from hnlmrec.training.pair_scores import pair_scores
 from hnlmrec.training.sharing import ALONE, Share
 
 
@@ -56,37 +57,55 @@ def compute_step(
     embeddings = model.propagate(layers=sampler.uses_layers) if sampler.uses_embeddings else None
     seen = embeddings or model.ego_embeddings().detach()
     drawn, negatives = share.draw(sampler, batch, seen, rng)
-    items = own.positives if negatives.items is None else torch.cat([own.positives, negatives.items.flatten()])
-    rows = model.rows(own.users, items) if embeddings is None else model.take(embeddings, own.users, items)
-    positive_scores, negative_scores = _scores(rows, negatives, len(own.users))
+    parts = [own.positives[:, None]] if negatives.items is None else [own.positives[:, None], negatives.items]
+    rows, places = _rows(model, embeddings, torch.cat(parts, dim=1), batch, share)
+    positive_scores, negative_scores = _scores(rows, places, negatives)
     losses = {"ranking": LOSSES[config.loss](positive_scores, negative_scores, negatives.weights)}
     if config.regularization:
-        losses["l2"] = config.regularization * ego_l2(rows.ego_users, rows.ego_items)
+        counts = places.flatten().bincount(minlength=len(rows.items))
+        losses["l2"] = config.regularization * ego_l2(rows.ego_users, rows.ego_items, counts)
     if not share.is_whole:
         losses = {name: share.weight * loss for name, loss in losses.items()}
-    losses |= {
-        name: _part(loss, share, negatives, drawn) for name, loss in _contrast(rows, negatives, config).items()
-    }
+    contrast = _contrast(rows, places[:, 0], negatives, config)
+    losses |= {name: _part(loss, share, negatives, drawn) for name, loss in contrast.items()}
     together = _auxiliary(model, sampler, batch, drawn, embeddings)
     losses |= {name: loss / processes.size for name, loss in together.items()}
     catalogue = None if embeddings is None else embeddings.items.detach()
     return Step(losses, own, positive_scores, negative_scores, negatives, catalogue)
 
 
-def _scores(rows: Rows, negatives: Negatives, n: int) -> tuple[Tensor, Tensor]:
-    vectors = negatives.vectors
-    if vectors is None:
-        vectors = rows.items[n:].reshape(n, -1, rows.items.shape[1])  # [B, K, d]
-    return (rows.users * rows.items[:n]).sum(-1), (rows.users[:, None] * vectors).sum(-1)
+def _rows(
+    model: TrainableModel, embeddings: Embeddings | None, pairs: Tensor, batch: Batch, share: Share
+) -> tuple[Rows, Tensor]:
+    """Return the rows of the own users and of all items that are asked for, and where the pairs' items are there.
+
+    Each item's row is made once, however many of the `pairs` (int64 [B, n]) it is in.
+    """
+    together = model.needs_whole_batch and not share.is_whole
+    users = batch.users if together else share.batch(batch).users
+    wanted = torch.cat([pairs.flatten(), batch.positives]) if together else pairs.flatten()
+    items, places = torch.unique(wanted, return_inverse=True)
+    rows = model.rows(users, items) if embeddings is None else model.take(embeddings, users, items)
+    if together:
+        rows = replace(rows, users=rows.users[share.rows], ego_users=rows.ego_users[share.rows])
+    return rows, places[: pairs.numel()].view(pairs.shape)
 
 
-def _contrast(rows: Rows, negatives: Negatives, config: TrainingConfig) -> dict[str, Tensor]:
+def _scores(rows: Rows, places: Tensor, negatives: Negatives) -> tuple[Tensor, Tensor]:
+    """Score the pairs; `places` [B, 1 or 1 + K] are rows of the positive, and of negatives that are items."""
+    scores = pair_scores(rows.users, rows.items, places)
+    if negatives.vectors is None:
+        return scores[:, 0], scores[:, 1:]
+    return scores[:, 0], (rows.users[:, None] * negatives.vectors).sum(-1)
+
+
+def _contrast(rows: Rows, positives: Tensor, negatives: Negatives, config: TrainingConfig) -> dict[str, Tensor]:
     if negatives.hard is None or negatives.hard_found is None or not config.contrastive_weight:
         return {}
     # Without gradient: a projector that learns from this loss emits easy negatives, and training collapses.
     hard = negatives.hard.detach()
-    positives = rows.items[: len(rows.users)]
-    loss = hard_negative_contrast(rows.users, positives, hard, negatives.hard_found, config.temperature)
+    vectors = take(rows.items, positives)
+    loss = hard_negative_contrast(rows.users, vectors, hard, negatives.hard_found, config.temperature)
     return {"contrastive": config.contrastive_weight * loss}
 
 

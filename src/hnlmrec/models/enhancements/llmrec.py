@@ -50,6 +50,7 @@ class LLMRec(Enhancement):
     """
 
     Config = LLMRecConfig
+    needs_whole_batch = True
     requires = ("preferences",)
     users: Tensor  # int64 [n]
     liked: Tensor  # int64 [n]

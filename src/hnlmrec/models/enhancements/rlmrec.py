@@ -15,7 +15,7 @@ from torch.nn import functional
 from hnlmrec.data.node_texts import NodeTexts
 from hnlmrec.errors import ConfigError
 from hnlmrec.losses import info_nce
-from hnlmrec.models.base import Batch, CFModel, Embeddings, Rows
+from hnlmrec.models.base import Batch, CFModel, Embeddings, Rows, take
 from hnlmrec.models.enhancements.base import final_size, small_linear
 from hnlmrec.models.enhancements.texts import TextEnhancement, TextEnhancementConfig
 from hnlmrec.models.propagation import BipartiteGraph
@@ -58,31 +58,35 @@ class RLMRecCon(TextEnhancement):
     """
 
     Config = RLMRecConfig
+    needs_whole_batch = True
 
     def __init__(
         self, backbone: CFModel, config: RLMRecConfig, texts: NodeTexts, *, generator: torch.Generator
     ) -> None:
         super().__init__(backbone, config, texts, generator=generator)
         self.config = config
-        self._seen: Rows | None = None
+        self._seen: tuple[Rows, Tensor] | None = None  # of this step, and the numbers of its items
         self.perceptron = self._perceptron(final_size(backbone), texts.size, generator)
 
     def rows(self, users: Tensor, items: Tensor) -> Rows:
         """Return the rows, and keep them for the alignment."""
-        self._seen = super().rows(users, items)
-        return self._seen
+        self._seen = super().rows(users, items), items
+        return self._seen[0]
 
     def take(self, embeddings: Embeddings, users: Tensor, items: Tensor) -> Rows:
         """Return the rows, and keep them for the alignment."""
-        self._seen = super().take(embeddings, users, items)
-        return self._seen
+        self._seen = super().take(embeddings, users, items), items
+        return self._seen[0]
 
     def own_loss(self, batch: Batch) -> Tensor:
         """Return the weighted alignment of the batch's users, plus that of its positives."""
-        seen = self._seen or self.rows(batch.users, batch.positives)
+        if self._seen is None:
+            self.rows(batch.users, batch.positives)
+        assert self._seen is not None
+        seen, numbers = self._seen
         self._seen = None
         users = self._agreement(seen.users, batch.users, self.user_texts, self._taking_part(batch.users, 0))
-        positives = seen.items[: len(batch.positives)]
+        positives = take(seen.items, places_among(numbers, batch.positives))
         items = self._agreement(positives, batch.positives, self.item_texts, self._taking_part(batch.positives, 1))
         return self.config.weight * (users + items)
 
@@ -182,6 +186,12 @@ class Perceptron(nn.Module):
         """[n, n_in] -> [n, n_out]."""
         hidden = functional.leaky_relu(functional.linear(x, self.hidden_weight, self.hidden_bias))
         return functional.linear(hidden, self.out_weight, self.out_bias)
+
+
+def places_among(numbers: Tensor, wanted: Tensor) -> Tensor:
+    """Return where in `numbers`, which may be in any order, each wanted one is: [7, 2], [2, 2, 7] -> [1, 1, 0]."""
+    ascending, order = numbers.sort()
+    return order[torch.searchsorted(ascending, wanted)]
 
 
 def first_places(numbers: Tensor) -> Tensor:
