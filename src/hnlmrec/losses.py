@@ -1,8 +1,9 @@
 """Pure loss functions over batches of scores or vectors.
 
 A ranking loss takes positive scores [B] and negative scores [B, K], with optional weights [B, K] of the
-negatives that sum to 1 over K where a sampler gives them, and returns a scalar. With K > 1 and no weights, `bpr`,
-`hinge` and `bce` are the mean over the K negatives; `softmax` puts the positive against all K at once.
+negatives that sum to 1 over K where a sampler gives them (to less for a pair that counts for less), and returns a
+scalar. With K > 1 and no weights, `bpr`, `hinge` and `bce` are the mean over the K negatives; `softmax` puts the
+positive against all K at once.
 """
 
 from __future__ import annotations

@@ -211,6 +211,28 @@ def test_softmax_v_weighs_harder_negatives_more() -> None:
     assert (drawn.weights[rows, scores.argmax(1)] >= drawn.weights[rows, scores.argmin(1)]).all()
 
 
+@pytest.mark.parametrize("margin", [0.0, 2.0])
+def test_warp_takes_the_first_that_violates_the_margin(margin: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    sampler, dataset = make("warp", n_negatives=2, n_candidates=6, margin=margin), make_dataset()
+    candidates, embeddings = fix_candidates(sampler, monkeypatch), make_embeddings()
+    users, positives = make_batch(dataset)
+    drawn = sampler.sample(users, positives, embeddings, torch.Generator())
+    scores = naive_scores(embeddings, candidates)
+    liked = (embeddings.users[users] * embeddings.items[positives]).sum(1).numpy()
+    harmonic = [sum(1 / r for r in range(1, n + 1)) for n in range(N_ITEMS + 1)]
+    given_up = 0
+    for row, user in enumerate(users.tolist()):
+        free = N_ITEMS - len(dataset.train.of(user))
+        for k in range(2):
+            hits = [t for t in range(6) if scores[row, k, t] > liked[row] - margin]
+            trial = hits[0] if hits else 5
+            weight = harmonic[max(1, free // (trial + 1))] / harmonic[N_ITEMS] / 2 if hits else 0.0
+            assert drawn.items[row, k] == candidates[row, k, trial]
+            assert float(drawn.weights[row, k]) == pytest.approx(weight, rel=1e-5)
+            given_up += not hits
+    assert 0 < given_up < 2 * len(users), "both cases are seen"
+
+
 def test_in_batch_negatives_come_from_the_batch_and_fall_back_by_name() -> None:
     dataset = make_dataset([(u, u) for u in range(N_USERS)] + [(0, 1), (0, 2)])
     sampler, embeddings = make("in_batch", dataset, n_negatives=2, n_spare=60), make_embeddings()

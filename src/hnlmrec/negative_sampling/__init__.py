@@ -21,6 +21,7 @@ from hnlmrec.negative_sampling.shuffled import ShuffledSampler
 from hnlmrec.negative_sampling.softmax_v import SoftmaxVSampler
 from hnlmrec.negative_sampling.srns import SRNSSampler
 from hnlmrec.negative_sampling.uniform import UniformSampler
+from hnlmrec.negative_sampling.warp import WARPSampler
 
 SAMPLERS: dict[str, type[NegativeSampler]] = {
     "uniform": UniformSampler,
@@ -28,6 +29,7 @@ SAMPLERS: dict[str, type[NegativeSampler]] = {
     "dns": DNSSampler,
     "dns_mn": DNSMNSampler,
     "softmax_v": SoftmaxVSampler,
+    "warp": WARPSampler,
     "srns": SRNSSampler,
     "adasir": AdaSIRSampler,
     "mixgcf": MixGCFSampler,

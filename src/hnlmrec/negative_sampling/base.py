@@ -36,7 +36,8 @@ class Negatives:
         items: int64 [B, K], or None for vectors that stand for no item. Where both are given, `items` are what the
             vectors were mixed from; the audit counts them, and the L2 term takes their layer-0 vectors.
         vectors: [B, K, d], scored in place of the items' own vectors; None to score the items.
-        weights: [B, K], summing to 1 over K, or None for equal weights.
+        weights: [B, K], summing to 1 over K, or to less where the pair itself counts for less (WARP); None for
+            equal weights.
         hard: [B, K, d], the generated hard negatives alone, for the contrastive loss; without gradient.
         hard_found: bool [B, K], which rows of `hard` are real.
         hard_items: int64 [B, K], the catalogue item that a row of `hard` was made for; -1 for a free vector.

@@ -21,6 +21,7 @@ SPACES: dict[str, Space] = {
     "dns": {"n_candidates": _CANDIDATES},
     "dns_mn": {"n_candidates": Choice((16, 32, 64, 100)), "n_top": Choice((1, 2, 5, 10))},
     "softmax_v": {"n_negatives": Choice((8, 16, 32, 64)), "rho": Span(0.01, 1.0, log=True)},
+    "warp": {"n_candidates": _CANDIDATES, "margin": Choice((0.1, 0.3, 1.0, 3.0))},
     "srns": {
         "memory_size": Choice((10, 20, 40)),
         "n_candidates": Choice((2, 4, 8, 16)),
