@@ -287,6 +287,22 @@ recommender = "judge"
     assert {job.kind[0] for job in plan.jobs.values()} >= {"judge", "recommender", "hard_negatives"}
 
 
+@pytest.mark.parametrize(("share", "n_models"), [("0.0", 1), ("0.5", 2)])
+def test_how_recognised_positives_are_drawn_tells_models_apart_only_where_some_are(
+    write: Callable[..., Path], tmp_path: Path, share: str, n_models: int
+) -> None:
+    variants = [
+        f'[[variants]]\nlabel = "{evenness}"\nsampler = "uniform"\n'
+        f'set = ["training.recognised_share={share}", "training.recognised_evenness={evenness}"]\n'
+        for evenness in (0.0, 0.5)
+    ]
+    plan = Plan(ArtifactStore(tmp_path / "artifacts"))
+    options = ["study.seeds=[0]", "study.baseline='0.0'", "study.initialisations=['random']"]
+    for cell in load_study(str(write("".join(variants))), options).grid.cells():
+        plan.add(cell)
+    assert [job.kind[0] for job in plan.jobs.values()].count("train") == n_models
+
+
 @pytest.mark.usefixtures("undrawn")
 def test_a_seed_varies_the_training_or_everything(cli: Cli, write: Callable[..., Path]) -> None:
     assert cli("compare", write(), "study.vary=all").status == 0

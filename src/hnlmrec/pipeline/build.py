@@ -330,6 +330,9 @@ class _Builder:
     def experiment(self, experiment: Experiment, inputs: Mapping[str, str]) -> None:
         config, label = self.config, experiment.label
         projects = "projected" in inputs or "texts" in inputs
+        training = config.training
+        if not training.recognised_share:  # then it decides nothing, and the model is the same
+            training = training.model_copy(update={"recognised_evenness": 0.0})
         train = TrainStageConfig(
             seed=config.seed if config.training_seed is None else config.training_seed,
             initialisation="table" if experiment.initial_table else experiment.initialisation,
@@ -337,7 +340,7 @@ class _Builder:
             model=config.model,
             sampler=experiment.sampler,
             alignment=config.alignment if projects else None,
-            training=config.training,
+            training=training,
             mask=config.evaluation.mask,
         )
         stage = TrainStage(train, config.evaluation, self.progress)

@@ -13,5 +13,6 @@ TRAINING_SPACE: Space = {
 RECOGNISED_SPACE: Space = {
     "recognised_share": Choice(("auto", 0.1, 0.25, 0.5, 0.75)),
     "recognised_per_user": Choice((3, 5, 10, 20)),
+    "recognised_evenness": Choice((0.0, 0.25, 0.5)),
 }
 """For those that learn a judge's false negatives as positives: HNLMRec, and classic samplers beside it."""
