@@ -34,11 +34,12 @@ def test_scores_and_gradients_are_those_of_the_formula(
     places = torch.randint(9, (50, n), generator=rng)
     weights = torch.randn(50, n, generator=rng)
     scores = pair_scores(users, items, places)
-    expected = (users[:, None] * items[places]).sum(-1)
-    torch.testing.assert_close(scores, expected)
-    torch.testing.assert_close(
-        gradients((scores * weights).sum(), users, items), gradients((expected * weights).sum(), users, items)
-    )
+    made = gradients((scores * weights).sum(), users, items)
+    exact_users, exact_items = (table.detach().double().requires_grad_() for table in (users, items))
+    expected = (exact_users[:, None] * exact_items[places]).sum(-1)
+    torch.testing.assert_close(scores.double(), expected, rtol=1e-4, atol=1e-4)
+    for own, exact in zip(made, gradients((expected * weights).sum(), exact_users, exact_items), strict=True):
+        torch.testing.assert_close(own.double(), exact, rtol=1e-4, atol=1e-4)
 
 
 def test_other_types_take_the_plain_way() -> None:
@@ -78,3 +79,12 @@ def test_a_step_is_that_of_its_pairs_one_by_one(model_class: type[MF | LightGCN]
         torch.testing.assert_close(
             torch.autograd.grad(step.losses[name], parameters, retain_graph=True), gradients(loss, *parameters)
         )
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_diverged_vector_is_seen(value: float) -> None:
+    users, items = torch.ones(4, 8), torch.ones(3, 8)
+    users[2, 5] = value
+    scores = pair_scores(users.requires_grad_(), items.requires_grad_(), torch.tensor([[0, 1]] * 4))
+    assert scores.isfinite().all(dim=1).tolist() == [True, True, False, True]
+    assert not gradients(scores.sum(), items)[0][:2].isfinite().any(dim=0)[5]

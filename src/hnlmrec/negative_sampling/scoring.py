@@ -36,7 +36,8 @@ def candidate_scores(user_vectors: Tensor, item_table: Tensor, candidates: Tenso
     return torch.from_numpy(scores)
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+# Sums may be reordered, so that they become vectors; NaN and infinity survive, so that a diverged run is seen.
+@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
 def _dot_products(users, items, candidates, scores, block, first, last):  # type: ignore[no-untyped-def]  # noqa: ARG001, PLR0917
     for b in range(first, last):
         for n in range(candidates.shape[1]):
