@@ -50,6 +50,7 @@ set = ["sampler.n_candidates=4"]
 label = "knn"
 recommender = "item_knn"
 """
+VARIED = VARIANTS + '[[vary]]\nkey = "sampler.n_negatives"\nlabel = "K"\nvalues = [1, 3]\nvariants = ["dns"]\n'
 
 
 @pytest.fixture
@@ -103,8 +104,7 @@ def test_the_grid_is_run_once_and_found_again(cli: Cli, write: Callable[..., Pat
 
 
 def test_what_it_leaves_behind(cli: Cli, write: Callable[..., Path]) -> None:
-    body = VARIANTS + '[[vary]]\nkey = "sampler.n_negatives"\nlabel = "K"\nvalues = [1, 3]\nvariants = ["dns"]\n'
-    outcome = cli("compare", write(body))
+    outcome = cli("compare", write(VARIED))
     assert outcome.status == 0, outcome.stderr
     folder = Path("runs/small")
     users = pl.read_parquet(folder / "per_user.parquet")
@@ -287,6 +287,14 @@ recommender = "judge"
     assert {job.kind[0] for job in plan.jobs.values()} >= {"judge", "recommender", "hard_negatives"}
 
 
+@pytest.mark.parametrize(("options", "values"), [((), ["", "1", "3"]), (("select.values={K=[3]}",), ["", "3"])])
+def test_some_of_the_varied_values_can_be_selected(
+    write: Callable[..., Path], options: tuple[str, ...], values: list[str]
+) -> None:
+    cells = load_study(str(write(VARIED)), ["study.seeds=[0]", *options]).grid.cells()
+    assert [cell.place.value for cell in cells if cell.place.variant == "dns"] == values
+
+
 @pytest.mark.parametrize(("share", "n_models"), [("0.0", 1), ("0.5", 2)])
 def test_how_recognised_positives_are_drawn_tells_models_apart_only_where_some_are(
     write: Callable[..., Path], tmp_path: Path, share: str, n_models: int
@@ -441,6 +449,8 @@ def test_a_cut_search_goes_on_as_if_undisturbed(cli: Cli, write: Callable[..., P
         (VARIANTS, ("study.base=demo",), "give either study.base"),
         (VARIANTS, ("search.trials=1", "training.select_on=test"), "a search is on validation"),
         (VARIANTS + '[[vary]]\nkey = "sampler.n_candidates"\nvalues = [2]\n', (), "sampler.uniform.n_candidates"),
+        (VARIED, ("select.values={L=[1]}",), "unknown varied setting of the study 'L'"),
+        (VARIED, ("select.values={K=[1,2]}",), "K has no value 2. Choose of: 1, 3"),
         (
             VARIANTS + '[search.space]\n"training.loss" = { low = 1.0 }\n',
             (),

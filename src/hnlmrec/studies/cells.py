@@ -204,11 +204,12 @@ class Grid:
         is_fixed = bool(variant.recommender) and study.vary == "training"
         seeds = (None,) if is_fixed else study.seeds
         points: list[tuple[str, str, list[str]]] = [("", "", [])]
+        chosen = self.study.select.values
         points += [
-            (vary.label or vary.key, _text(value), [f"{vary.key}={json.dumps(value)}"])
+            (vary.name, _text(value), [f"{vary.key}={json.dumps(value)}"])
             for vary in self.study.vary
             if not vary.variants or variant.label in vary.variants
-            for value in vary.values
+            for value in chosen.get(vary.name, vary.values)
         ]
         for varied, value, settings in points:
             for seed in seeds:
@@ -257,7 +258,7 @@ def _check_labels(study: StudyConfig, datasets: Sequence[Any], models: Sequence[
             raise ConfigError(f"variant {variant.label!r} has both a sampler and a recommender: give one of them.")
         if variant.recommender and variant.recommender != JUDGE:
             lookup(RECOMMENDERS, variant.recommender, "recommender")
-    _check_varied(study.vary)
+    _check_varied(study.vary, chosen.values)
 
 
 def _unmeasured(cells: Sequence[Cell], metrics: Sequence[str]) -> list[str]:
@@ -277,11 +278,20 @@ def _unmeasured(cells: Sequence[Cell], metrics: Sequence[str]) -> list[str]:
     return problems
 
 
-def _check_varied(varied: Sequence[VarySection]) -> None:
-    names = [vary.label or vary.key for vary in varied]
+def _check_varied(varied: Sequence[VarySection], chosen: Mapping[str, Sequence[Any]]) -> None:
+    names = [vary.name for vary in varied]
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
         raise ConfigError(f"vary: {', '.join(doubled)} is there twice; join the values, or give other labels.")
+    values = {vary.name: vary.values for vary in varied}
+    for name, wanted in chosen.items():
+        known = lookup(values, name, "varied setting of the study")
+        unknown = [value for value in wanted if value not in known]
+        if unknown:
+            raise ConfigError(
+                f"select.values: {name} has no value {', '.join(map(_text, unknown))}. "
+                f"Choose of: {', '.join(map(_text, known))}."
+            )
 
 
 def _selected(entries: Sequence[Any], labels: Sequence[str]) -> list[Any]:

@@ -94,6 +94,11 @@ class VarySection(Config):
     variants: tuple[str, ...] = ()
     """Labels of the variants that have this setting; empty for all. Every variant is run unvaried too."""
 
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return self.label or self.key
+
 
 class AdjustSection(Config):
     """One of [[adjust]]: further settings where data set, model and variant are among those named.
@@ -163,6 +168,8 @@ class SelectSection(Config):
     models: tuple[str, ...] = ()
     variants: tuple[str, ...] = ()
     initialisations: tuple[str, ...] = ()
+    values: dict[str, tuple[JsonValue, ...]] = Field(default_factory=dict)
+    """Label of a [[vary]] -> those of its values that are run; the others keep all of theirs."""
 
 
 class ResourcesSection(Config):
