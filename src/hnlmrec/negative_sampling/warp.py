@@ -30,7 +30,7 @@ class WARPSampler(CandidateSampler):
     """j = the first candidate with s(u,j) > s(u,i) - margin, weighed by L(rank), L(r) = 1 + 1/2 + … + 1/r.
 
     Found at the t-th trial, the rank of the positive is about (number of the user's free items) / t. Where no
-    candidate violates the margin, the last one stands there with a weight of 0.
+    candidate violates the margin, the hardest one stands there with a weight of 0.
 
     Departs from the paper: any ranking loss may follow (`training.loss=hinge` is the nearest to its own), the
     number of trials is bounded, and the weights are divided by L(n_items), so that they are at most 1 and other
@@ -60,7 +60,7 @@ class WARPSampler(CandidateSampler):
         scores = self.guarded(users, candidates, self.scores(user_vectors, embeddings.items, candidates))
         violates = scores > positive[:, None, None] - self.margin  # [B, K, n]
         found = violates.any(dim=2)
-        trial = torch.where(found, violates.int().argmax(dim=2), candidates.shape[2] - 1)  # of equals, the first
+        trial = torch.where(found, violates.int().argmax(dim=2), scores.argmax(dim=2))  # of equals, the first
         rank = (self.free[users][:, None] // (trial + 1)).clamp(min=1)
         weights = self.loss_of_rank[rank] * found / self.n_negatives
         return Negatives(choose(candidates, trial), weights=weights)

@@ -82,6 +82,7 @@ METHODS: dict[str, Method] = {
             "popularity",
             "in_batch",
             "softmax_v",
+            "warp",
             "dns",
             "dns_mn",
             "srns",
