@@ -42,6 +42,13 @@ def test_scores_and_gradients_are_those_of_the_formula(
         torch.testing.assert_close(own.double(), exact, rtol=1e-4, atol=1e-4)
 
 
+def test_tables_in_another_order_of_memory_have_their_gradients() -> None:
+    users, items = torch.randn(8, 4).T.requires_grad_(), torch.randn(8, 3).T.requires_grad_()
+    places = torch.tensor([[0, 1], [1, 1], [2, 0], [0, 2]])[:, :1]
+    made = gradients(pair_scores(users, items, places).sum(), users, items)
+    torch.testing.assert_close(made, gradients((users[:, None] * items[places]).sum(), users, items))
+
+
 def test_other_types_take_the_plain_way() -> None:
     users, items = torch.randn(4, 3, dtype=torch.float64), torch.randn(5, 3, dtype=torch.float64)
     places = torch.tensor([[0, 4], [1, 1], [2, 0], [3, 3]])

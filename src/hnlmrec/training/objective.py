@@ -93,10 +93,11 @@ def _rows(
 
 def _scores(rows: Rows, places: Tensor, negatives: Negatives) -> tuple[Tensor, Tensor]:
     """Score the pairs; `places` [B, 1 or 1 + K] are rows of the positive, and of negatives that are items."""
-    scores = pair_scores(rows.users, rows.items, places)
     if negatives.vectors is None:
+        scores = pair_scores(rows.users, rows.items, places)
         return scores[:, 0], scores[:, 1:]
-    return scores[:, 0], (rows.users[:, None] * negatives.vectors).sum(-1)
+    positive = pair_scores(rows.users, rows.items, places[:, :1])
+    return positive[:, 0], (rows.users[:, None] * negatives.vectors).sum(-1)
 
 
 def _contrast(rows: Rows, positives: Tensor, negatives: Negatives, config: TrainingConfig) -> dict[str, Tensor]:

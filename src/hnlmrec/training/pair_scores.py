@@ -50,13 +50,11 @@ class _PairScores(Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         users, items, places = ctx.saved_tensors
-        of_users, of_items = torch.zeros_like(users), torch.zeros_like(items)
-        arrays = [
-            tensor.detach().contiguous().numpy() for tensor in (users, items, places, gradient, of_users, of_items)
-        ]
+        arrays = [tensor.detach().contiguous().numpy() for tensor in (users, items, places, gradient)]
+        of_users, of_items = torch.zeros(users.shape), torch.zeros(items.shape)
         # A block of columns is one thread's alone: pairs share rows, and are added in the same order always.
         shares = [(block, 0, len(users)) for block in range(-(-users.shape[1] // _WIDTH))]
-        in_threads(_add_gradients, shares, *arrays)
+        in_threads(_add_gradients, shares, *arrays, of_users.numpy(), of_items.numpy())
         return of_users, of_items, None
 
 
