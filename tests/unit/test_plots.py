@@ -33,3 +33,13 @@ def test_a_high_legend_makes_the_picture_higher_and_lies_within(tmp_path: Path) 
     assert many > few + 60
     assert len(places) == 20
     assert all(0 < y < many for _, y in places.values())
+
+
+def test_a_few_values_of_a_setting_are_the_ticks(tmp_path: Path) -> None:
+    options = {"x_label": "layers", "y_label": "value", "styles": {"a": 0}}
+    few = curve_plot({"a": ([1.0, 2.0, 4.0], [0.1, 0.2, 0.3])}, stem=tmp_path / "few", **options)
+    shown = [text for text in re.findall(r"<text [^>]*>([^<]*)</text>", few) if re.fullmatch(r"[\d.]+", text)]
+    assert shown[:3] == ["1", "2", "4"]
+    epochs = [float(n) for n in range(1, 31)]
+    many = curve_plot({"a": (epochs, epochs)}, stem=tmp_path / "many", **options)
+    assert ">17<" not in many

@@ -11,6 +11,7 @@ from typing import Any
 from hnlmrec.reporting.plots import COLOURS, INK, MARKERS, finish, look, new_figure, styled
 
 _WIDTH = 6.4  # inches
+_TICKS = 8  # of a curve: with no more values than these, each has its own
 _ON_COLOUR = "#101010"  # letters on a cell's colour, which a dark page leaves as it is
 
 
@@ -64,6 +65,9 @@ def curve_plot(
         axes.plot(x, y, label=label, marker=marker, markevery=every, ms=5, **look(styles[label]))
     for label, level in (levels or {}).items():
         axes.axhline(level, label=label, linewidth=1.2, **{**look(styles[label]), "linestyle": (0, (1, 3))})
+    measured = sorted({value for x, _ in lines.values() for value in x})
+    if len(measured) <= _TICKS:  # a few values of a setting, between which there may be none
+        axes.set_xticks(measured, [f"{value:,g}" for value in measured])
     axes.set(xlabel=x_label, ylabel=y_label)
     return _save(figure, len(lines) + len(levels or {}), stem)
 
