@@ -115,11 +115,13 @@ class UniformCandidates(nn.Module):
 
     def at_any_device(self, users: Tensor, places: Tensor) -> Tensor:
         """Do the same with tensor operations alone, which any device has."""
-        starts = self.indptr[users]  # [B]
-        free = self.n_items - (self.indptr[users + 1] - starts)
-        ranks = (places * free[:, None]).long()  # [B, n]
+        ranks = (places * self.n_free(users)[:, None]).long()  # [B, n]
         keys = users[:, None] * (self.n_items + 1) + ranks
-        return ranks + torch.searchsorted(self.keys, keys, right=True) - starts[:, None]
+        return ranks + torch.searchsorted(self.keys, keys, right=True) - self.indptr[users][:, None]
+
+    def n_free(self, users: Tensor) -> Tensor:
+        """Return how many items each user has left, int64 [B]."""
+        return self.n_items - (self.indptr[users + 1] - self.indptr[users])
 
 
 NCandidates = Annotated[int, Field(ge=1)] | Literal["auto"]

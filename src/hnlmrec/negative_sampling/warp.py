@@ -39,15 +39,12 @@ class WARPSampler(CandidateSampler):
 
     Config = WARPConfig
     draws_by_row = True
-    free: Tensor  # int64 [n_users]
     loss_of_rank: Tensor  # [n_items + 1]
 
     def __init__(self, dataset: InteractionDataset, config: WARPConfig) -> None:
         super().__init__(dataset, config)
         self.margin = config.margin
-        free = dataset.n_items - dataset.train.degrees.astype(np.int64)
         sums = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, dataset.n_items + 1))])
-        self.register_buffer("free", torch.from_numpy(free), persistent=False)
         self.register_buffer(
             "loss_of_rank", torch.from_numpy((sums / sums[-1]).astype(np.float32)), persistent=False
         )
@@ -61,6 +58,6 @@ class WARPSampler(CandidateSampler):
         violates = scores > positive[:, None, None] - self.margin  # [B, K, n]
         found = violates.any(dim=2)
         trial = torch.where(found, violates.int().argmax(dim=2), scores.argmax(dim=2))  # of equals, the first
-        rank = (self.free[users][:, None] // (trial + 1)).clamp(min=1)
+        rank = (self.candidates.n_free(users)[:, None] // (trial + 1)).clamp(min=1)
         weights = self.loss_of_rank[rank] * found / self.n_negatives
         return Negatives(choose(candidates, trial), weights=weights)
