@@ -67,6 +67,18 @@ def hard_negative_contrast(
     return terms.sum() / found.sum().clamp(min=1)
 
 
+def judged_order(scores: Tensor, targets: Tensor, known: Tensor) -> Tensor:
+    """Cross-entropy of P(a preferred to b) = sigmoid(s_a - s_b) and what a judge says (RankNet's equation 3).
+
+    Args:
+        scores: [B, 2], of a and b.
+        targets: [B], the judge's P(a preferred to b).
+        known: bool [B]; the other rows count for nothing, and for the mean over B.
+    """
+    terms = functional.binary_cross_entropy_with_logits(scores[:, 0] - scores[:, 1], targets, reduction="none")
+    return (terms * known).mean()
+
+
 def ego_l2(users: Tensor, items: Tensor, counts: Tensor) -> Tensor:
     """Half the squared norm of the batch's layer-0 vectors over the batch size (LightGCN, equation 15).
 

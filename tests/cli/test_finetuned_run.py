@@ -161,6 +161,27 @@ def test_the_judge_of_behaviour_reads_no_text(cli: Cli, config: Path) -> None:
     assert judges == ["behaviour", "ease alone", "cf alone"]
 
 
+def test_the_judge_can_have_a_cf_model_of_its_own_from_texts(cli: Cli, config: Path) -> None:
+    options = ("judge.cf=retrained", "training.order_weight=1.0", "training.recognised_share=0")
+    result = cli("run", config, *options, "compare.initialisations=[]", "--until", "train", "--json")
+    assert result.status == 0, result.stderr
+    stages = {stage["label"]: stage for stage in result.json["stages"]}
+    inner, train = (stages[f"pretrain/{part}"] for part in ("inner", "train"))
+    configs = [read_json(Path(stage["path"]) / "manifest.json") for stage in (inner, train)]
+    assert [made["config"]["initialisation"] for made in configs] == ["semantic"] * 2
+    keys = [Path(stages[label]["path"]).name for label in ("holdout/judge", "prepare")]
+    assert [made["inputs"]["prepare"] for made in configs] == keys
+    first, again = (read_json(Path(stage["path"]) / "training.json") for stage in (inner, train))
+    assert again["epochs"] == first["best_epoch"]
+    records = (Path(train["path"]) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["epoch"] for line in records] == [again["epochs"]], "validation has chosen an epoch"
+    read = read_json(Path(stages["judge"]["path"]) / "manifest.json")["inputs"]
+    assert [read["pretrain"], read["remade"]] == [Path(stage["path"]).name for stage in (inner, train)]
+    metrics = Path(stages["train/hnlmrec+random"]["path"]) / "metrics.jsonl"
+    losses = json.loads(metrics.read_text(encoding="utf-8").splitlines()[-1])["losses"]
+    assert losses["order"] > 0
+
+
 def test_a_catalogue_too_large_for_square_matrices_runs_without_them(cli: Cli, config: Path) -> None:
     options = (
         "sampler={name='dns', risk_penalty=0.5}", "negatives=text", "compare.initialisations=[]",

@@ -25,11 +25,17 @@ def test_its_cells_can_be_built(name: str) -> None:
     assert shipped_studies()[name].read_text(encoding="utf-8").startswith("# ")
 
 
-def test_in_the_overall_study_only_the_judged_variants_have_recognised_positives() -> None:
+def test_in_the_overall_study_only_the_judged_variants_learn_from_a_judge() -> None:
     cells = cells_of("overall")
     trained = [cell for cell in cells if cell.place.initialisation != "none"]
-    judged = {cell.place.variant for cell in trained if cell.config.training.recognised_share}
+    judged = {cell.place.variant for cell in trained if cell.config.training.needs_judge}
     assert judged == {"dns, recognised", "hnlmrec", "noise"}
+
+
+@pytest.mark.parametrize("name", [name for name in shipped_studies() if name != "ablations"])
+def test_who_has_no_recognised_positives_learns_no_order_either(name: str) -> None:
+    cells = [cell for cell in cells_of(name) if not cell.config.training.recognised_share]
+    assert {cell.place.variant for cell in cells if cell.config.training.order_weight} == set()
 
 
 def test_transfer_is_from_a_data_set_of_the_study_and_from_no_other_to_itself(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from tests.conformance.test_samplers import DATASET, SIZE, make_batch, make_resources, negatives_file
 
+from hnlmrec.data.judgements import JudgementTable
 from hnlmrec.data.node_texts import NodeTexts
 from hnlmrec.data.preferences import PreferenceTable
 from hnlmrec.models import MODELS
@@ -18,11 +19,12 @@ from hnlmrec.models.enhancements import ENHANCEMENTS, EnhancementResources
 from hnlmrec.negative_sampling import SAMPLERS, build_sampler
 from hnlmrec.processes import Processes
 from hnlmrec.training.config import TrainingConfig
+from hnlmrec.training.judged_order import JudgedOrder
 from hnlmrec.training.objective import Step, compute_step
 from hnlmrec.training.sharing import Share
 
 __all__ = ["negatives_file"]
-CONFIG = TrainingConfig(regularization=1e-2, contrastive_weight=0.1, device="cpu")
+CONFIG = TrainingConfig(regularization=1e-2, contrastive_weight=0.1, order_weight=0.5, device="cpu")
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
@@ -46,6 +48,16 @@ def what_enhancements_read() -> EnhancementResources:
     return EnhancementResources(texts, preferences)
 
 
+def some_order() -> JudgedOrder:
+    """Two to four judged items of each user but the first."""
+    rng = np.random.default_rng(8)
+    users = np.repeat(np.arange(1, DATASET.n_users), 2 + np.arange(1, DATASET.n_users) % 3)
+    items = np.concatenate([rng.permutation(DATASET.n_items)[:n] for n in np.bincount(users)])
+    scores = rng.standard_normal(len(users)).astype(np.float32)
+    judged = JudgementTable(users, items, np.ones(len(users), np.float32), scores)
+    return JudgedOrder(judged, DATASET.n_users, 100, torch.device("cpu"))
+
+
 def step(
     model_name: str, sampler_name: str, enhancement: str | None, file: str, processes: Processes
 ) -> tuple[Step, list[torch.Tensor], Any]:
@@ -66,7 +78,9 @@ def step(
         sampler.start_epoch(0, model.propagate(layers=sampler.uses_layers))
     users, positives = make_batch()
     rng = torch.Generator().manual_seed(6)
-    made = compute_step(model, sampler, CONFIG, Batch(users, positives), rng, processes=processes)
+    made = compute_step(
+        model, sampler, CONFIG, Batch(users, positives), rng, order=some_order(), processes=processes
+    )
     torch.stack(list(made.losses.values())).sum().backward()
     gradients = [
         torch.zeros_like(p) if p.grad is None else p.grad
@@ -89,6 +103,7 @@ def test_the_sum_over_processes_is_the_step_of_one(
 ) -> None:
     whole, gradients, after = step(model, sampler, enhancement, negatives_file, Processes())
     parts = [step(model, sampler, enhancement, negatives_file, Processes(rank, 3)) for rank in range(3)]
+    assert float(whole.losses["order"].detach()) > 0
     for name, loss in whole.losses.items():
         assert sum(float(part.losses[name].detach()) for part, _, _ in parts) == pytest.approx(
             float(loss.detach()), rel=1e-4, abs=1e-6

@@ -203,6 +203,26 @@ def test_a_judge_never_reads_validation_or_test() -> None:
     np.testing.assert_array_equal(one.scores, other.scores)
 
 
+def test_what_others_remake_from_all_of_train_takes_the_place_of_its_name() -> None:
+    data = grouped_dataset()
+    inner = hold_out_of_train(data, 0.2, np.random.default_rng(3))
+    groups = np.eye(N_GROUPS, dtype=np.float32)
+
+    def evidence(shift: int) -> DotEvidence:
+        """Return vectors by which a user prefers the items of its group, or with a shift of another."""
+        users = EmbeddingTable(data.users, groups[(np.arange(N_USERS) + shift) % N_GROUPS])
+        return DotEvidence(
+            "cf", users, EmbeddingTable(data.items, groups[np.arange(N_ITEMS) % N_GROUPS]), cosine=False
+        )
+
+    config = JudgeConfig(regularization=5.0, hard_candidates=20, uniform_candidates=20, top=5, chunk_size=50)
+    for remade, group in (({}, 0), ({"cf": evidence(1)}, 1)):
+        judge = Judge(config, [evidence(0)])
+        judge.fit(inner, RandomStreams(3))
+        table = judge.judge(data, remade)
+        assert (table.items % N_GROUPS == (table.users + group) % N_GROUPS).all()
+
+
 def test_evidence_of_ready_vectors_counts_unknown_ids_as_zero() -> None:
     data = grouped_dataset()
     users = EmbeddingTable(Vocabulary(["u1"], "user"), np.array([[1.0, 2.0]], dtype=np.float32))

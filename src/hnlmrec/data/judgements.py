@@ -26,7 +26,8 @@ class JudgementTable:
         users: int64 [n], user numbers.
         items: int64 [n], item numbers, none of them in the user's train split.
         probabilities: float32 [n], in [0, 1], that the pair is a positive which was not observed.
-        scores: float32 [n], finer than the probabilities, which have ties; ranks the items of a user.
+        scores: float32 [n], utilities: a user prefers a to b with P = e^s_a / (e^s_a + e^s_b). Finer than the
+            probabilities, which have ties; they rank the items of a user.
     """
 
     users: Numbers
@@ -97,5 +98,7 @@ class JudgementTable:
                 "none. Judge unobserved pairs only."
             )
         probabilities = frame["probability"].cast(pl.Float32).to_numpy()
-        scores = frame["score"].cast(pl.Float32).to_numpy() if "score" in frame.columns else probabilities
+        least = np.finfo(np.float32).tiny
+        logs = np.log(np.maximum(probabilities, least))  # as a choice model has it: odds are ratios of these
+        scores = frame["score"].cast(pl.Float32).to_numpy() if "score" in frame.columns else logs
         return cls(users, items, probabilities, scores)

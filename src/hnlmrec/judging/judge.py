@@ -44,6 +44,10 @@ class JudgeConfig(EASEConfig):
     `auto`: EASE where its matrices are within `memory_limit_gib`."""
     text_power: float = Field(3.0, gt=0)
     """Exponent of the text cosines."""
+    cf: Literal["signals", "retrained"] = added("signals")
+    """The CF model that is evidence. `signals`: the one whose vectors the LLM learned from, trained from random
+    values without what was held out of train. `retrained`: the same model from the items' texts, trained twice,
+    without what the judge is fitted on and, for its judgements, on all of train: stronger, for two trainings."""
     tuning: CoInteractionConfig = added(CoInteractionConfig())
     """How text vectors are tuned on behaviour."""
     tuned_powers: tuple[PositiveFloat, ...] = added((1.0, 3.0), min_length=1)
@@ -149,8 +153,14 @@ class Judge:
             reports.append(_report(source.name + ALONE, sample, ~fitted, sample.features[~fitted, 2 * n]))
         return reports
 
-    def judge(self, dataset: InteractionDataset) -> JudgementTable:
-        """Make the evidence anew from the whole train split, and list each user's likeliest unobserved items."""
+    def judge(self, dataset: InteractionDataset, remade: Mapping[str, Evidence] | None = None) -> JudgementTable:
+        """Make the evidence anew from the whole train split, and list each user's likeliest unobserved items.
+
+        Args:
+            dataset: its train split is judged.
+            remade: by name, what somebody else has made anew from it, in place of the evidence of that name.
+        """
+        self.evidence = tuple((remade or {}).get(source.name, source) for source in self.evidence)
         for source in self.evidence:
             source.fit(dataset)
         parts: list[tuple[Numbers, Numbers, Doubles]] = []

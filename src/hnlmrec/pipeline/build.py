@@ -49,6 +49,7 @@ from hnlmrec.pipeline.training_stages import (
     PretrainStage,
     RecommenderStage,
     RecommenderStageConfig,
+    RetrainStage,
     TrainStage,
     TrainStageConfig,
 )
@@ -196,18 +197,24 @@ class _Builder:
         source = self.held_out("triplets", self.config.finetuning.holdout, self.inner())
         return self._pretrain("pretrain", source)
 
-    def _pretrain(self, label: str, source: str) -> str:
+    def _pretrain(self, label: str, source: str, *, texts: str = "", like: str = "") -> str:
+        """Train the CF model of [pretrain] on a train split, from random values or from the items' texts.
+
+        It stops where the stage `like` was best, or where it is best itself.
+        """
         config = self.config
         stage = TrainStageConfig(
             seed=config.seed,
-            initialisation="random",
+            initialisation="semantic" if texts else "random",
             model=config.pretrain.model,
             sampler=config.pretrain.sampler,
-            alignment=None,
+            alignment=config.alignment if texts else None,
             training=config.pretrain.training,
             mask=config.evaluation.mask,
         )
-        return self.add(label, PretrainStage(stage, config.evaluation, self.progress), {"prepare": source})
+        inputs = {"prepare": source} | ({"texts": texts} if texts else {}) | ({"like": like} if like else {})
+        kind = RetrainStage if like else PretrainStage
+        return self.add(label, kind(stage, config.evaluation, self.progress), inputs)
 
     def preferences(self) -> str:
         """What the LLM picks of candidates for each user: extra pairs for the enhancement `llmrec`."""
@@ -291,8 +298,14 @@ class _Builder:
             inputs["language"] = self._encode("encode/judge", config.judge_encoder, ("item",))
         if name == "llm":
             inputs["vectors"] = self.vectors()
-        if name in {"behaviour", "llm"}:
+        if name in {"behaviour", "llm"} and config.judge.cf == "signals":
             inputs["pretrain"] = self.pretrain()
+        if name in {"behaviour", "llm"} and config.judge.cf == "retrained":
+            texts = "" if name == "behaviour" else self.texts()
+            inputs["pretrain"] = self._pretrain("pretrain/inner", self.inner(), texts=texts)
+            inputs["remade"] = self._pretrain(
+                "pretrain/train", self.prepare(), texts=texts, like=inputs["pretrain"]
+            )
         return self.add("judge", JudgeStage(JudgeStageConfig(seed=config.seed, judge=config.judge)), inputs)
 
     @property
@@ -317,7 +330,7 @@ class _Builder:
             inputs["projected"] = self.vectors() if is_tuned else self.texts()
         sampler = experiment.sampler
         guarded = getattr(sampler, "risk_penalty", 0.0) or getattr(sampler, "drop_judged_false", False)
-        if guarded or self.config.training.recognised_share:
+        if guarded or self.config.training.needs_judge:
             inputs["judge"] = self.judge()
         enhancement = self.config.enhancement
         needed = () if enhancement is None else ENHANCEMENTS[enhancement.name].requires

@@ -47,8 +47,9 @@ class JudgeStageConfig(Config):
 class JudgeStage(Stage[JudgeStageConfig]):
     """Fits a judge; inputs prepare and inner (train with a part held out).
 
-    Where they are used: texts; language (a language model's vectors of the same texts); pretrain for "behaviour"
-    and "llm"; vectors for "llm".
+    Where they are used: texts; language (a language model's vectors of the same texts); vectors for "llm";
+    pretrain for "behaviour" and "llm", of a CF model that knows nothing of what is held out, and remade, of one
+    that does.
     The judges with less evidence are fitted beside it, so that calibration.json always tells what each adds, and
     whether the LLM helps.
     """
@@ -67,7 +68,8 @@ class JudgeStage(Stage[JudgeStageConfig]):
         streams = RandomStreams(self.config.seed)
         judge = _judge(config, inputs, dataset.n_items, streams.integer("judge/tuning"))
         reports = judge.fit(inner, streams)
-        table = judge.judge(dataset)
+        remade = {"cf": _dot_evidence("cf", inputs["remade"])} if "remade" in inputs else {}
+        table = judge.judge(dataset, remade)
         table.save(out, dataset)
         judges = [asdict(report) for report in reports]
         write_json(out / "calibration.json", {"judges": judges, "weights": judge.weights()})

@@ -19,6 +19,7 @@ from hnlmrec.console import ProgressReporter
 from hnlmrec.data.embeddings import EmbeddingTable, HardNegativeTable
 from hnlmrec.data.interactions import InteractionDataset, Split
 from hnlmrec.data.judgements import JudgementTable
+from hnlmrec.data.tables import read_json
 from hnlmrec.errors import MissingFileError
 from hnlmrec.evaluation.evaluator import (
     EvaluationConfig,
@@ -104,7 +105,7 @@ class TrainStage(Stage[TrainStageConfig]):
         initial, counts = self._initial(resources, inputs, streams)
         model, model_counts = self._model(dataset, inputs, streams, initial)
         sampler = SAMPLERS[config.sampler.name].build(resources, config.sampler)
-        training = _with_share(config.training, inputs)
+        training = self.training(inputs)
         with self.progress.task(f"train {config.model.name} · {config.sampler.name}") as advance:
             result = Trainer(
                 model,
@@ -133,8 +134,18 @@ class TrainStage(Stage[TrainStageConfig]):
             "best_epoch": result.best_epoch,
             **result.sampler_counts,
         }
-        chosen = {} if training is config.training else {"recognised_share": training.recognised_share}
+        is_chosen = config.training.recognised_share == "auto"
+        chosen = {"recognised_share": training.recognised_share} if is_chosen else {}
         return StageSummary({**chosen, **counts})
+
+    def training(self, inputs: Mapping[str, Path]) -> TrainingConfig:
+        """Return the settings of the training, with what follows from the inputs."""
+        training = self.config.training
+        if training.recognised_share != "auto":
+            return training
+        share = recognised_share(inputs["judge"])
+        log.info("recognised positives are %.1f %% of each batch, by what the judge knows", 100 * share)
+        return training.model_copy(update={"recognised_share": share})
 
     def _model(
         self,
@@ -222,6 +233,19 @@ class PretrainStage(TrainStage):
     name = "pretrain"
 
 
+class RetrainStage(PretrainStage):
+    """Trains the model of another stage anew, on all of train; inputs prepare, that stage (like) and texts.
+
+    It stops at the epoch that was best there, on pairs held out of train, so that whoever learns from it has seen
+    nothing of the validation split.
+    """
+
+    def training(self, inputs: Mapping[str, Path]) -> TrainingConfig:
+        """Return the settings with that number of epochs, and one evaluation, which chooses nothing."""
+        epochs = read_json(inputs["like"] / "training.json")["best_epoch"]
+        return super().training(inputs).model_copy(update={"epochs": epochs, "evaluate_every": epochs})
+
+
 class EvaluateStageConfig(Config):
     """What is measured of a trained model."""
 
@@ -301,15 +325,6 @@ def evaluate_splits(
         for split in splits
         if len(dataset.split(split))
     }
-
-
-def _with_share(training: TrainingConfig, inputs: Mapping[str, Path]) -> TrainingConfig:
-    """Replace `auto` by the share that the judge's calibration gives."""
-    if training.recognised_share != "auto":
-        return training
-    share = recognised_share(inputs["judge"])
-    log.info("recognised positives are %.1f %% of each batch, by what the judge knows", 100 * share)
-    return training.model_copy(update={"recognised_share": share})
 
 
 def _generator(streams: RandomStreams, name: str) -> torch.Generator:

@@ -25,5 +25,5 @@ def family(cell: Cell) -> str:
         return "hnlmrec"
     if config.sampler.name in _ABLATIONS:
         return "ablation"
-    is_judged = config.training.recognised_share or getattr(config.sampler, "risk_penalty", 0.0)
+    is_judged = config.training.needs_judge or bool(getattr(config.sampler, "risk_penalty", 0.0))
     return "recognised" if is_judged else "classic"

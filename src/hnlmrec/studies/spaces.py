@@ -68,7 +68,7 @@ def _shipped(config: RunConfig, variant: VariantSection) -> dict[str, Span | Cho
     if variant.recommender:
         families = {"recommender": RECOMMENDER_SPACES[variant.recommender]}
     else:
-        judged = RECOGNISED_SPACE if config.training.recognised_share else {}
+        judged = RECOGNISED_SPACE if config.training.needs_judge else {}
         enhancement = config.enhancement
         families = {
             "training": {**TRAINING_SPACE, **judged},

@@ -57,6 +57,13 @@ class TrainingConfig(Config):
     """How evenly the items among them are drawn: a pair's weight is divided by this power of the number of users
     that its item is listed for. 0 favours popular items, as the lists do; at 1 each item comes equally often."""
 
+    order_weight: float = added(0.0, ge=0)
+    """Weight of the loss that teaches the order of a judge: of two unobserved items of a user that it lists, which
+    is preferred, and how surely; 0 needs no judge."""
+
+    order_per_user: int = added(100, ge=2)
+    """How many of the judge's likeliest unobserved items of each user are compared."""
+
     select_on: Literal["valid", "test"] = "valid"
     """Split on which the best epoch is chosen and training is stopped. "test" repeats the protocol of some
     publications; figures on the test split are then optimistic, and results say so."""
@@ -78,6 +85,11 @@ class TrainingConfig(Config):
 
     loggers: tuple[Literal["tensorboard", "mlflow"], ...] = runtime(())
     """What follows the training from outside, besides metrics.jsonl; needs the extra [tracking]."""
+
+    @property
+    def needs_judge(self) -> bool:
+        """Whether the training learns from a judge's table."""
+        return bool(self.recognised_share or self.order_weight)
 
 
 def resolve_device(name: str) -> torch.device:

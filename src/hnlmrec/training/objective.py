@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from hnlmrec.losses import LOSSES, ego_l2, hard_negative_contrast
+from hnlmrec.losses import LOSSES, ego_l2, hard_negative_contrast, judged_order
 from hnlmrec.models.base import Batch, Embeddings, Rows, TrainableModel, take
 from hnlmrec.negative_sampling.base import Negatives, NegativeSampler
 from hnlmrec.processes import Processes
 from hnlmrec.training.config import TrainingConfig
+from hnlmrec.training.judged_order import JudgedOrder
 from hnlmrec.training.pair_scores import pair_scores
 from hnlmrec.training.sharing import ALONE, Share
 
@@ -44,6 +45,7 @@ def compute_step(
     batch: Batch,
     rng: torch.Generator,
     *,
+    order: JudgedOrder | None = None,
     processes: Processes = ALONE,
 ) -> Step:
     """Draw the negatives of a batch and compute every term of the loss.
@@ -58,10 +60,20 @@ def compute_step(
     seen = embeddings or model.ego_embeddings().detach()
     drawn, negatives = share.draw(sampler, batch, seen, rng)
     parts = [own.positives[:, None]] if negatives.items is None else [own.positives[:, None], negatives.items]
+    n_parts = sum(part.shape[1] for part in parts)
+    ordered = None if order is None else order.draw(batch.users, rng).of_rows(share.rows)
+    if ordered is not None:
+        parts.append(ordered.items)
     rows, places = _rows(model, embeddings, torch.cat(parts, dim=1), batch, share)
-    positive_scores, negative_scores = _scores(rows, places, negatives)
+    scores = pair_scores(rows.users, rows.items, places)
+    positive_scores, negative_scores = scores[:, 0], scores[:, 1:n_parts]
+    if negatives.vectors is not None:
+        negative_scores = (rows.users[:, None] * negatives.vectors).sum(-1)
     losses = {"ranking": LOSSES[config.loss](positive_scores, negative_scores, negatives.weights)}
+    if ordered is not None:
+        losses["order"] = config.order_weight * judged_order(scores[:, n_parts:], ordered.targets, ordered.known)
     if config.regularization:
+        places = places[:, :n_parts]
         counts = places.flatten().bincount(minlength=len(rows.items))
         losses["l2"] = config.regularization * ego_l2(rows.ego_users, rows.ego_items, counts)
     if not share.is_whole:
@@ -89,15 +101,6 @@ def _rows(
     if together:
         rows = replace(rows, users=rows.users[share.rows], ego_users=rows.ego_users[share.rows])
     return rows, places[: pairs.numel()].view(pairs.shape)
-
-
-def _scores(rows: Rows, places: Tensor, negatives: Negatives) -> tuple[Tensor, Tensor]:
-    """Score the pairs; `places` [B, 1 or 1 + K] are rows of the positive, and of negatives that are items."""
-    if negatives.vectors is None:
-        scores = pair_scores(rows.users, rows.items, places)
-        return scores[:, 0], scores[:, 1:]
-    positive = pair_scores(rows.users, rows.items, places[:, :1])
-    return positive[:, 0], (rows.users[:, None] * negatives.vectors).sum(-1)
 
 
 def _contrast(rows: Rows, positives: Tensor, negatives: Negatives, config: TrainingConfig) -> dict[str, Tensor]:

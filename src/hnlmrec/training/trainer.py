@@ -23,6 +23,7 @@ from hnlmrec.negative_sampling.base import NegativeSampler
 from hnlmrec.processes import current
 from hnlmrec.rng import RandomStreams
 from hnlmrec.training.config import TrainingConfig, resolve_device
+from hnlmrec.training.judged_order import JudgedOrder
 from hnlmrec.training.loggers import LOGGERS, LoggedRun, RunLogger
 from hnlmrec.training.objective import compute_step
 from hnlmrec.training.recognised import RecognisedPositives
@@ -56,7 +57,8 @@ class Trainer:
         config: see `TrainingConfig`.
         streams: the run's random streams; shuffling and drawing have streams of their own.
         evaluate: measures embeddings on a split.
-        judgements: which unobserved pairs are probably positives; read where `recognised_share` is above 0.
+        judgements: which unobserved pairs are probably positives; read where `recognised_share`
+            or `order_weight` is above 0.
         folder: for metrics.jsonl, checkpoints and the results; None to keep nothing.
         progress: called after each epoch.
         description: settings beside those of the training, for the loggers to show.
@@ -98,6 +100,7 @@ class Trainer:
             model.generator = self._generator("model")
         self.rng = self._generator("negatives")
         self.recognised = self._recognised(judgements)
+        self.order = self._order(judgements)
         self.judged_false = None if judgements is None else judgements.best(config.recognised_per_user)
         parameters = [p for module in (model, sampler) for p in module.parameters() if p.requires_grad]
         self.optimizer = torch.optim.Adam(parameters, lr=config.learning_rate, fused=True)
@@ -206,7 +209,15 @@ class Trainer:
         if self.recognised is not None:
             batch = self.recognised.extend(batch, self.rng)
         with self._precision():
-            step = compute_step(self.model, self.sampler, self.config, batch, self.rng, processes=self.processes)
+            step = compute_step(
+                self.model,
+                self.sampler,
+                self.config,
+                batch,
+                self.rng,
+                order=self.order,
+                processes=self.processes,
+            )
         torch.autograd.backward(torch.stack(list(step.losses.values())).sum())
         self.processes.sum_gradients([p for group in self.optimizer.param_groups for p in group["params"]])
         self.optimizer.step()
@@ -222,12 +233,22 @@ class Trainer:
                 "training.recognised_share = auto is for `hnlmrec run` and studies, where a judge tells how much "
                 "it knows. Give a number in [0, 1) here."
             )
+        return RecognisedPositives(self._needed(judgements, "recognised_share"), self.config, self.device)
+
+    def _order(self, judgements: JudgementTable | None) -> JudgedOrder | None:
+        if not self.config.order_weight:
+            return None
+        n_users = len(self.model.ego_embeddings().users)
+        table = self._needed(judgements, "order_weight")
+        return JudgedOrder(table, n_users, self.config.order_per_user, self.device)
+
+    def _needed(self, judgements: JudgementTable | None, setting: str) -> JudgementTable:
         if judgements is None or not len(judgements):
             raise ConfigError(
-                f"training.recognised_share is {self.config.recognised_share:g}, and there are no judgements to "
-                "draw positives from. They come from the stage `judge` of `hnlmrec run`; or set it to 0."
+                f"training.{setting} is {getattr(self.config, setting):g}, and there are no judgements to learn "
+                "from. They come from the stage `judge` of `hnlmrec run`; or set it to 0."
             )
-        return RecognisedPositives(judgements, self.config, self.device)
+        return judgements
 
     def _precision(self) -> AbstractContextManager[Any]:
         return torch.autocast("cuda", torch.bfloat16) if self.config.mixed_precision else nullcontext()
