@@ -7,6 +7,7 @@ import pytest
 import torch
 from tests.planted import checkerboard, separation
 
+from hnlmrec.data.judgements import JudgementTable
 from hnlmrec.errors import DataError
 from hnlmrec.evaluation.evaluator import dot_product_scorer, evaluate
 from hnlmrec.models import MODELS
@@ -14,6 +15,7 @@ from hnlmrec.models.propagation import BipartiteGraph, LayerSum
 from hnlmrec.negative_sampling.uniform import UniformSampler
 from hnlmrec.rng import RandomStreams
 from hnlmrec.training import Trainer, TrainingConfig, TrainingResult
+from hnlmrec.training.judged_order import JudgedOrder
 
 pytestmark = [
     pytest.mark.gpu,
@@ -59,6 +61,20 @@ def test_solves_the_checkerboard(name: str) -> None:
 def test_two_runs_are_equal(mixed_precision: bool) -> None:
     first, second = (train("lightgcn", epochs=3, mixed_precision=mixed_precision) for _ in range(2))
     assert torch.equal(first.embeddings.users, second.embeddings.users)
+
+
+def test_judged_pairs_are_drawn_where_the_batch_is() -> None:
+    users, items = np.repeat([0, 2], 3), np.array([4, 7, 9, 1, 2, 3])
+    scores = np.array([2, 1, 0, 0, 1, 2], dtype=np.float32)
+    table = JudgementTable(users, items, np.ones(6, np.float32), scores)
+    order = JudgedOrder(table, 4, 3, torch.device("cuda"))
+    drawn = order.draw(torch.tensor([0, 2, 1, 3] * 50).cuda(), torch.Generator("cuda").manual_seed(0))
+    assert drawn.known.tolist() == [True, True, False, False] * 50
+    score_of = dict(zip(items.tolist(), scores.tolist(), strict=True))
+    pairs = drawn.items[drawn.known].tolist()
+    expected = torch.tensor([score_of[a] - score_of[b] for a, b in pairs]).sigmoid()
+    assert all(a != b for a, b in pairs)
+    torch.testing.assert_close(drawn.targets[drawn.known].cpu(), expected)
 
 
 def test_evaluation_equals_the_cpu() -> None:
