@@ -28,6 +28,7 @@ from hnlmrec.errors import ConfigError, MissingFileError, did_you_mean
 _NULL = "null"
 # How pydantic names the plain members of a union at the end of a problem's location.
 _MEMBER = re.compile(r"(constrained-)?(int|float|str|bool)$|literal\[")
+_SHORT_NUMBER = re.compile(r"[+-]?(\.\d+|\d+\.)(e[+-]?\d+)?", re.IGNORECASE)  # .5 and 5. are no TOML
 _UNSHOWN: LiteralString = "unshown_value"
 _NO_CREDENTIALS: LiteralString = (
     "the URL holds a user, a password, a query or a fragment (not shown here: it may be secret). Give the address "
@@ -116,7 +117,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def apply_overrides(values: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    """Return `values` with each `a.b.c=value` set; the value is read as TOML, else taken as a string.
+    """Return `values` with each `a.b.c=value` set; the value is read as TOML (`.5` too), else taken as a string.
 
     "null", which TOML lacks, is read by `build`: `judge_encoder=null` takes a section away.
     """
@@ -182,6 +183,8 @@ def _without_default_nulls(config: Config) -> dict[str, Any]:
 
 
 def _override_value(text: str) -> Any:
+    if _SHORT_NUMBER.fullmatch(text):
+        return float(text)
     try:
         return json.loads(json.dumps(tomllib.loads(f"value = {text}")["value"], default=str))
     except tomllib.TOMLDecodeError:

@@ -120,6 +120,8 @@ def test_overrides() -> None:
     )
     assert values == {"seed": 1, "inner": {"ks": [10]}}
     assert apply_overrides({}, ["name='7'", "a=b=c"]) == {"name": "7", "a": "b=c"}
+    short = apply_overrides({}, ["a=.5", "b=-5.", "c=.5e-3", "d=.", "e=../data", "f=1.2.3"])
+    assert short == {"a": 0.5, "b": -5.0, "c": 5e-4, "d": ".", "e": "../data", "f": "1.2.3"}
 
 
 @pytest.mark.parametrize("override", ["seed", "=3", "inner..ks=3", ".a=1", "seed.x=3"])
