@@ -39,7 +39,7 @@ class JudgedOrder:
     that they are a stronger model's is ranking distillation (Tang and Wang, 2018). The step is our own.
 
     Args:
-        table: the judgements.
+        table: the judgements, at least one.
         n_users: number of users of the data set.
         per_user: the best so many of each user are compared.
         device: of the batches.
@@ -61,9 +61,6 @@ class JudgedOrder:
         """
         counts = self.counts[users]
         known = counts > 1
-        if not len(self.items):
-            nothing = torch.zeros_like(users)
-            return OrderedPairs(torch.stack([nothing, nothing], dim=1), nothing.float(), known)
         points = torch.rand((2, len(users)), generator=rng, device=rng.device, dtype=torch.float64)
         first = (points[0] * counts).long()
         step = 1 + (points[1] * (counts - 1)).long()  # to another of the user's places
