@@ -156,5 +156,6 @@ def test_an_endless_answer_is_refused(open_both: Open, monkeypatch: pytest.Monke
     server, pool = open_both([b"HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\nhello world"], [OK])
     with pytest.raises(ConnectionError, match="longer than 10 bytes"):
         pool.post("/chat", b"{}")
+    assert server.closed.acquire(timeout=5)  # else the next request may meet a closing connection
     assert pool.post("/chat", b"{}").body == b"hi"
     assert len(server.requests) == 2
