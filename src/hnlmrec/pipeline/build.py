@@ -298,15 +298,23 @@ class _Builder:
             inputs["language"] = self._encode("encode/judge", config.judge_encoder, ("item",))
         if name == "llm":
             inputs["vectors"] = self.vectors()
-        if name in {"behaviour", "llm"} and config.judge.cf == "signals":
-            inputs["pretrain"] = self.pretrain()
-        if name in {"behaviour", "llm"} and config.judge.cf == "retrained":
-            texts = "" if name == "behaviour" else self.texts()
-            inputs["pretrain"] = self._pretrain("pretrain/inner", self.inner(), texts=texts)
-            inputs["remade"] = self._pretrain(
-                "pretrain/train", self.prepare(), texts=texts, like=inputs["pretrain"]
-            )
-        return self.add("judge", JudgeStage(JudgeStageConfig(seed=config.seed, judge=config.judge)), inputs)
+        judge = config.judge
+        if name in {"behaviour", "llm"}:
+            inputs |= self.judged_signals()
+        else:  # then it decides nothing, and the judge is the same
+            judge = judge.model_copy(update={"cf": "signals"})
+        return self.add("judge", JudgeStage(JudgeStageConfig(seed=config.seed, judge=judge)), inputs)
+
+    def judged_signals(self) -> dict[str, str]:
+        """The CF model that the judge weighs and, where it has one of its own, the one that it judges with."""
+        if self.config.judge.cf == "signals":
+            return {"pretrain": self.pretrain()}
+        texts = "" if self.config.judge.name == "behaviour" else self.texts()
+        inner = self._pretrain("pretrain/inner", self.inner(), texts=texts)
+        return {
+            "pretrain": inner,
+            "remade": self._pretrain("pretrain/train", self.prepare(), texts=texts, like=inner),
+        }
 
     @property
     def writes_profiles(self) -> bool:

@@ -65,15 +65,13 @@ def compute_step(
     if ordered is not None:
         parts.append(ordered.items)
     rows, places = _rows(model, embeddings, torch.cat(parts, dim=1), batch, share)
-    scores = pair_scores(rows.users, rows.items, places)
-    positive_scores, negative_scores = scores[:, 0], scores[:, 1:n_parts]
-    if negatives.vectors is not None:
-        negative_scores = (rows.users[:, None] * negatives.vectors).sum(-1)
+    places, order_places = places[:, :n_parts], places[:, n_parts:]
+    positive_scores, negative_scores = _scores(rows, places, negatives)
     losses = {"ranking": LOSSES[config.loss](positive_scores, negative_scores, negatives.weights)}
     if ordered is not None:
-        losses["order"] = config.order_weight * judged_order(scores[:, n_parts:], ordered.targets, ordered.known)
+        order_scores = pair_scores(rows.users, rows.items, order_places)
+        losses["order"] = config.order_weight * judged_order(order_scores, ordered.targets, ordered.known)
     if config.regularization:
-        places = places[:, :n_parts]
         counts = places.flatten().bincount(minlength=len(rows.items))
         losses["l2"] = config.regularization * ego_l2(rows.ego_users, rows.ego_items, counts)
     if not share.is_whole:
@@ -101,6 +99,15 @@ def _rows(
     if together:
         rows = replace(rows, users=rows.users[share.rows], ego_users=rows.ego_users[share.rows])
     return rows, places[: pairs.numel()].view(pairs.shape)
+
+
+def _scores(rows: Rows, places: Tensor, negatives: Negatives) -> tuple[Tensor, Tensor]:
+    """Score the pairs; `places` [B, 1 or 1 + K] are rows of the positive, and of negatives that are items."""
+    if negatives.vectors is None:
+        scores = pair_scores(rows.users, rows.items, places)
+        return scores[:, 0], scores[:, 1:]
+    positive = pair_scores(rows.users, rows.items, places[:, :1])
+    return positive[:, 0], (rows.users[:, None] * negatives.vectors).sum(-1)
 
 
 def _contrast(rows: Rows, positives: Tensor, negatives: Negatives, config: TrainingConfig) -> dict[str, Tensor]:
