@@ -128,6 +128,7 @@ def write_drawn(folder, dataset, *, rng, gain, rate, generated):
             "positive": np.array([dataset.train.of(user)[0] for user in users], dtype=np.int32),
             "negative": negatives.astype(np.int32),
             "generated": (rng.permutation(negatives) if generated else np.full(n, -1)).astype(np.int32),
+            "share": np.full(n, 0.1 if generated else 0.0, dtype=np.float32),
             "positive_score": rng.normal(2.5, 1, n).astype(np.float32),
             "negative_score": rng.normal(30 * gain, 1, n).astype(np.float32),
         }

@@ -57,6 +57,7 @@ def drawn_of(users, negatives, *, label="x+random", **columns):
         "positive": users % N_ITEMS,
         "negative": negatives,
         "generated": np.full(n, -1),
+        "share": np.zeros(n, np.float32),
         "positive_score": np.ones(n, np.float32),
         "negative_score": np.zeros(n, np.float32),
     }
@@ -111,10 +112,13 @@ def test_rates_find_what_was_planted(dataset):
 def test_generated_and_mixed_in_items_are_counted_apart(dataset):
     rng = np.random.default_rng(0)
     users, negatives = planted(rng, 0.0)
-    part = drawn_of(users, negatives, generated=(users + 10) % N_ITEMS)  # always held out
-    mixed, generated = rates([part], dataset)
-    assert (mixed.series, mixed.kind, mixed.rate) == ("x (mixed-in item)", "drawn", 0.0)
-    assert mixed.interval[1] > 0  # none was seen, which does not mean that there are none
+    shares = np.where(users < 10, 0.5, 0.1).astype(np.float32)
+    part = drawn_of(users, negatives, generated=(users + 10) % N_ITEMS, share=shares)  # always held out
+    mixed, drawn, generated = rates([part], dataset)
+    assert (mixed.series, mixed.kind) == ("x", "mixed")
+    assert mixed.rate == pytest.approx(shares.mean())
+    assert (drawn.series, drawn.kind, drawn.rate) == ("x (mixed-in item)", "drawn", 0.0)
+    assert drawn.interval[1] > 0  # none was seen, which does not mean that there are none
     assert (generated.series, generated.kind, generated.rate) == ("x (generated)", "generated", 1.0)
     styles = style_numbers([part, drawn_of(users, negatives, label="y+random")])
     assert len(set(styles.values())) == len(styles) - 1  # the sampler and its main negatives look alike
@@ -280,6 +284,7 @@ def test_the_figures_are_json_and_the_table_names_every_series(inputs):
     assert {row["series"] for row in said["fhns_rate"]} == {
         "uniform",
         "dns",
+        "semantic",
         "semantic (mixed-in item)",
         "semantic (generated)",
     }

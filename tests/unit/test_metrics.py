@@ -76,6 +76,15 @@ def test_fhns_rate_by_hand():
     assert rate["ratio"] == pytest.approx(rate["drawn"] / rate["uniform"])
 
 
+def test_a_mixed_negative_is_as_false_as_its_parts():
+    # Held out: 2 and 3 of user 0, 4 of user 1. False are a tenth; nine tenths; all; all; the last has no item.
+    items, generated = [4, 2, 3, -1, -1], [2, 4, -1, 4, -1]
+    rate = fhns_rate([0, 0, 0, 1, 1], items, dataset(), generated=generated, shares=[0.1, 0.1, 0.1, 0.1, 0.1])
+    assert rate["pairs"] == 4
+    assert rate["drawn"] == pytest.approx((0.1 + 0.9 + 1 + 1) / 4)
+    assert rate["uniform"] == pytest.approx((3 * 2 / 3 + 1 / 4) / 4)
+
+
 def test_fhns_rate_of_exhaustive_uniform_draws_is_one():
     data = dataset()
     pairs = [(u, i) for u in range(2) for i in range(5) if not data.train.contains(u, i)]

@@ -250,7 +250,15 @@ def test_what_a_generated_vector_stands_for_is_kept(monkeypatch: pytest.MonkeyPa
             hard = embeddings.items.detach()[of_items] * 3
             found = torch.tensor([True, True, True, False]).expand(items.shape)
             made_for = torch.where(torch.tensor([True, False, False, False]), positives[:, None], -1)
-            return Negatives(items, embeddings.items[items], hard=hard, hard_found=found, hard_items=made_for)
+            shares = torch.tensor([0.25, 0.5, 0.75, 0.0]).expand(items.shape)
+            return Negatives(
+                items,
+                embeddings.items[items],
+                hard=hard,
+                hard_found=found,
+                hard_items=made_for,
+                hard_shares=shares,
+            )
 
     sampler = GeneratedSampler(DATASET, GeneratedSampler.Config(n_negatives=4))
     config = TrainingConfig(epochs=1, batch_size=100, drawn_per_epoch=400, device="cpu")
@@ -262,6 +270,7 @@ def test_what_a_generated_vector_stands_for_is_kept(monkeypatch: pytest.MonkeyPa
     assert (own["generated"] >= 0).all()
     assert not DATASET.train.contains(own["user"], own["generated"]).any()
     assert set(missing["generated"]) == {-1}
+    assert [set(part["share"]) for part in (made_for, free, own, missing)] == [{0.25}, {0.5}, {0.75}, {0.0}]
 
 
 @pytest.mark.parametrize("loss", ["bpr", "hinge", "softmax", "bce"])

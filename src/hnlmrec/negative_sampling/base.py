@@ -41,6 +41,7 @@ class Negatives:
         hard: [B, K, d], the generated hard negatives alone, for the contrastive loss; without gradient.
         hard_found: bool [B, K], which rows of `hard` are real.
         hard_items: int64 [B, K], the catalogue item that a row of `hard` was made for; -1 for a free vector.
+        hard_shares: [B, K], the part that a row of `hard` has in the vector; the item has the rest.
     """
 
     items: Tensor | None
@@ -49,6 +50,7 @@ class Negatives:
     hard: Tensor | None = None
     hard_found: Tensor | None = None
     hard_items: Tensor | None = None
+    hard_shares: Tensor | None = None
 
     def of_rows(self, rows: slice) -> Negatives:
         """Return the negatives of some rows of the batch."""

@@ -204,7 +204,12 @@ class SemanticSampler(NegativeSampler):
         )
         shares = shares * found[:, :, None]
         return Negatives(
-            items, shares * hard + (1 - shares) * plain, hard=hard, hard_found=found, hard_items=hard_items
+            items,
+            shares * hard + (1 - shares) * plain,
+            hard=hard,
+            hard_found=found,
+            hard_items=hard_items,
+            hard_shares=shares.squeeze(2),
         )
 
     def auxiliary_loss(

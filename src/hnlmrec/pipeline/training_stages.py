@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 import torch
 
 from hnlmrec.alignment import AlignmentConfig, SemanticProjector, semantic_initialisation
@@ -19,7 +18,7 @@ from hnlmrec.console import ProgressReporter
 from hnlmrec.data.embeddings import EmbeddingTable, HardNegativeTable
 from hnlmrec.data.interactions import InteractionDataset, Split
 from hnlmrec.data.judgements import JudgementTable
-from hnlmrec.data.tables import read_json
+from hnlmrec.data.tables import read_json, read_parquet
 from hnlmrec.errors import MissingFileError
 from hnlmrec.evaluation.evaluator import (
     EvaluationConfig,
@@ -256,7 +255,7 @@ class EvaluateStage(Stage[EvaluateStageConfig]):
     """Measures a trained model on validation and, once, on test; inputs prepare and train."""
 
     name = "evaluate"
-    version = 2
+    version = 3
 
     def __init__(self, config: EvaluateStageConfig) -> None:
         self.config = config
@@ -269,10 +268,11 @@ class EvaluateStage(Stage[EvaluateStageConfig]):
             for name in ("users", "items")
         )
         results = evaluate_splits(dot_product_scorer(users, vectors), dataset, self.config.evaluation)
-        drawn = pl.read_parquet(inputs["train"] / "drawn.parquet")
-        # A generated vector has a part in the negative that it was mixed into, and is what is audited.
-        items = drawn.select(pl.when(pl.col("generated") >= 0).then("generated").otherwise("negative"))
-        write_evaluation(out, results, fhns_rate(drawn["user"].to_numpy(), items["generated"].to_numpy(), dataset))
+        columns = ("user", "negative", "generated", "share")
+        drawn = read_parquet(inputs["train"] / "drawn.parquet", columns)
+        owners, items, generated, shares = (drawn[name].to_numpy() for name in columns)
+        rate = fhns_rate(owners, items, dataset, generated=generated, shares=shares)
+        write_evaluation(out, results, rate)
         return StageSummary({"evaluate_seconds": round(sum(r.seconds for r in results.values()), 3)})
 
 

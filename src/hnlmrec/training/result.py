@@ -28,6 +28,7 @@ _DRAWN = {
     "positive": pl.Int32,
     "negative": pl.Int32,
     "generated": pl.Int32,
+    "share": pl.Float32,
     "positive_score": pl.Float32,
     "negative_score": pl.Float32,
 }
@@ -57,7 +58,8 @@ class DrawnNegatives:
     """A sample of the negatives that were drawn: the first ones of the epochs 1, 2, 5, 10, 20, 50, and so on.
 
     `negative` is the item that was drawn, or that a vector was mixed from; `generated` the catalogue item that a
-    generated vector stands for, which is looked up once `train` is set. Either is -1 where there is none.
+    generated vector stands for, which is looked up once `train` is set. Either is -1 where there is none. `share`
+    is the generated vector's part in the negative; the item has the rest.
 
     Args:
         per_epoch: rows kept of each of these epochs.
@@ -82,13 +84,14 @@ class DrawnNegatives:
             return
         shape = step.negative_scores.shape
         none = torch.full(shape, -1, device=step.negative_scores.device)
-        items = step.negatives.items
+        items, shares = step.negatives.items, step.negatives.hard_shares
         columns = {
             "epoch": torch.full(shape, epoch),
             "user": batch.users[:, None].expand(shape),
             "positive": batch.positives[:, None].expand(shape),
             "negative": none if items is None else items,
             "generated": none if self.train is None else _generated_items(step, batch, self.train, none),
+            "share": torch.zeros(shape) if shares is None else shares,
             "positive_score": step.positive_scores.detach()[:, None].expand(shape),
             "negative_score": step.negative_scores.detach(),
         }

@@ -325,6 +325,7 @@ class Trainer:
             "sampler": type(self.sampler).__name__,
             "device": self.device.type,
             "parameters": {name: list(p.shape) for name, p in self.model.named_parameters()},
+            "drawn": self.drawn.frame.columns,
         }
 
     def _save_checkpoint(self, identity: dict[str, Any]) -> None:

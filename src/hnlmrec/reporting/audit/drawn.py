@@ -14,14 +14,14 @@ import polars as pl
 from hnlmrec.data.interactions import InteractionDataset
 from hnlmrec.data.tables import read_parquet
 from hnlmrec.errors import DataError
+from hnlmrec.evaluation.false_negatives import falseness
 from hnlmrec.reporting.inputs import Experiment, ReportInputs
 from hnlmrec.reporting.plots import COLOURS
 
 Numbers = npt.NDArray[np.int64]
-Kind = Literal["drawn", "generated"]
-KINDS: tuple[Kind, ...] = ("drawn", "generated")
+Kind = Literal["drawn", "generated", "mixed"]
 JUDGED = "judged_false"  # optional column: bool, whether a judge called the draw a false negative; null: not asked
-_COLUMNS = ["epoch", "user", "positive", "negative", "generated", "positive_score", "negative_score"]
+_COLUMNS = ["epoch", "user", "positive", "negative", "generated", "share", "positive_score", "negative_score"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,22 +44,20 @@ class Drawn:
     @cached_property
     def series(self) -> tuple[Series, ...]:
         """The negatives that stand for catalogue items: drawn ones, generated ones, or both."""
-        given = [kind for kind, column in zip(KINDS, ("negative", "generated"), strict=True) if self._has(column)]
+        columns: dict[Kind, str] = {"drawn": "negative", "generated": "generated"}
+        given = [kind for kind, column in columns.items() if (self.frame[column] >= 0).any()]
         notes = {"drawn": " (mixed-in item)", "generated": " (generated)"} if "generated" in given else {}
-        columns = {"drawn": "negative", "generated": "generated"}
-        return tuple(
-            Series(
-                self.name + notes.get(kind, ""),
-                self.experiment.label + notes.get(kind, ""),
-                kind,
-                self.experiment,
-                self.frame.filter(pl.col(columns[kind]) >= 0).rename({columns[kind]: "item"}),
-            )
-            for kind in given
-        )
+        return tuple(self._series(kind, columns[kind], notes.get(kind, "")) for kind in given)
 
-    def _has(self, column: str) -> bool:
-        return bool((self.frame[column] >= 0).any())
+    @cached_property
+    def rated(self) -> tuple[Series, ...]:
+        """What has an FHNS rate: the series and, where vectors are mixed with items, the mixed negatives first."""
+        whole = (self._series("mixed", "negative", ""),) if len(self.series) > 1 else ()
+        return whole + self.series
+
+    def _series(self, kind: Kind, column: str, note: str) -> Series:
+        frame = self.frame.filter(pl.col(column) >= 0).with_columns(item=column)
+        return Series(self.name + note, self.experiment.label + note, kind, self.experiment, frame)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,9 +68,9 @@ class Series:
         name: the sampler, and the kind where there are both; unique within an initialisation.
         title: the same with the initialisation; unique in a run.
         kind: "drawn" is an item that was drawn, or that a vector was mixed with; "generated" is the catalogue item
-            that a generated vector stands for.
+            that a generated vector stands for; "mixed" is both, each with its part in the negative.
         experiment: it.
-        frame: as in `Drawn`, with the item in column "item".
+        frame: as in `Drawn`, with the item (of "mixed", the one mixed in) in column "item".
     """
 
     name: str
@@ -90,6 +88,12 @@ class Series:
     def items(self) -> Numbers:
         """Item number of each draw, int64 [n]."""
         return self.frame["item"].to_numpy().astype(np.int64)
+
+    def falseness(self, dataset: InteractionDataset) -> npt.NDArray[np.float64]:
+        """How much of each draw is a held-out positive of its user, float64 [n] in [0, 1]."""
+        generated, shares = self.frame["generated"].to_numpy(), self.frame["share"].to_numpy()
+        shares = shares if self.kind == "mixed" else np.zeros(len(shares))
+        return falseness(self.users, self.items, generated.astype(np.int64), shares.astype(np.float64), dataset)
 
     @property
     def last_epoch(self) -> pl.DataFrame:
@@ -113,10 +117,7 @@ def all_series(drawn: Sequence[Drawn]) -> list[Series]:
 
 
 def main_series(drawn: Sequence[Drawn]) -> list[Series]:
-    """Return one series of each experiment: the generated negatives where there are any, else the drawn ones.
-
-    An item that a generated vector is mixed with is drawn uniformly and says nothing new.
-    """
+    """Return one series of each experiment: the generated negatives where there are any, else the drawn ones."""
     return [part.series[-1] for part in drawn if part.series]
 
 
@@ -129,11 +130,6 @@ def style_numbers(drawn: Sequence[Drawn]) -> dict[str, int]:
             is_second = series.kind == "drawn" and len(part.series) > 1
             styles[series.name] = names[part.name] + (2 * len(COLOURS) if is_second else 0)
     return styles
-
-
-def held_out(dataset: InteractionDataset, users: Numbers, items: Numbers) -> npt.NDArray[np.bool_]:
-    """Return which pairs are in the validation or test split: false negatives, bool [n]."""
-    return dataset.valid.contains(users, items) | dataset.test.contains(users, items)
 
 
 def _read(experiment: Experiment, dataset: InteractionDataset) -> Drawn:

@@ -100,7 +100,7 @@ class _Initialisation:
                 yield Plot(density_plot(distances), caption, whole=True)
 
     def _main(self, rates: Sequence[Rate]) -> list[Rate]:
-        names = {series.name for series in main_series(self.audit.drawn)}
+        names = {part.rated[0].name for part in self.audit.drawn if part.rated}
         return [rate for rate in self._own(rates) if rate.series in names]
 
     def _own(self, rates: Sequence[Rate]) -> list[Rate]:

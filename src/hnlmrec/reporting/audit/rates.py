@@ -1,4 +1,7 @@
-"""FHNS rates: of drawn and of generated negatives, over epochs, and by how active the users are.
+"""FHNS rates: of mixed, drawn and generated negatives, over epochs, and by how active the users are.
+
+A negative that a generated vector is mixed into is as false as its parts: a tenth of e_hard and nine of an item
+that would have been liked are nine tenths of a false negative.
 
 An interval is Wilson's (1927), at 95 %, with the effective number of draws in place of their number: the draws of
 one user resemble each other, so that a thousand draws of ten users are no thousand observations (Kish, Survey
@@ -17,9 +20,9 @@ import numpy.typing as npt
 import polars as pl
 
 from hnlmrec.data.interactions import InteractionDataset
-from hnlmrec.evaluation.false_negatives import fhns_rate
+from hnlmrec.evaluation.false_negatives import held_out, uniform_rates
 from hnlmrec.evaluation.groups import quantile_groups
-from hnlmrec.reporting.audit.drawn import JUDGED, Drawn, Numbers, Series, all_series, held_out
+from hnlmrec.reporting.audit.drawn import JUDGED, Drawn, Numbers, Series
 
 ALL = "all"
 _Z = 1.959964  # the normal distribution's 97.5 % quantile
@@ -30,7 +33,8 @@ _GROUPS = 4
 class Rate:
     """The FHNS rate of some draws: the share of the user's held-out positives among them.
 
-    `ratio` is that share over what uniform sampling would reach for the same users; None where that is 0.
+    `held_out` is how many those are; of mixed negatives the sum of their parts, rounded. `ratio` is the share over
+    what uniform sampling would reach for the same users; None where that is 0.
     """
 
     label: str
@@ -69,29 +73,29 @@ class JudgedDraws:
 
 def rates(drawn: Sequence[Drawn], dataset: InteractionDataset) -> list[Rate]:
     """Return the rate of each series, all users and epochs together."""
-    return [rate for s in all_series(drawn) for rate in _rate(s, s.users, s.items, dataset, ALL)]
+    return [rate for s in _rated(drawn) for rate in _rate(s, s.users, s.falseness(dataset), dataset, ALL)]
 
 
 def rates_by_activity(drawn: Sequence[Drawn], dataset: InteractionDataset) -> list[Rate]:
     """Return the rate of each series within each quarter of the users by their number of train items."""
     groups, titles = activity_groups(dataset)
     found = []
-    for series in all_series(drawn):
-        users, items = series.users, series.items
+    for series in _rated(drawn):
+        users, falseness = series.users, series.falseness(dataset)
         for number, title in enumerate(titles):
             inside = groups[users] == number
-            found += list(_rate(series, users[inside], items[inside], dataset, title))
+            found += list(_rate(series, users[inside], falseness[inside], dataset, title))
     return found
 
 
 def rates_by_epoch(drawn: Sequence[Drawn], dataset: InteractionDataset) -> list[tuple[int, Rate]]:
     """Return (epoch, rate) of each series and each epoch of which draws were kept."""
     found = []
-    for series in all_series(drawn):
-        epochs, users, items = series.frame["epoch"].to_numpy(), series.users, series.items
+    for series in _rated(drawn):
+        epochs, users, falseness = series.frame["epoch"].to_numpy(), series.users, series.falseness(dataset)
         for epoch in np.unique(epochs).tolist():
             here = epochs == epoch
-            found += [(epoch, rate) for rate in _rate(series, users[here], items[here], dataset, ALL)]
+            found += [(epoch, rate) for rate in _rate(series, users[here], falseness[here], dataset, ALL)]
     return found
 
 
@@ -132,7 +136,7 @@ def wilson_interval(share: float, effective: float) -> tuple[float, float]:
 
 
 def effective_draws(
-    users: Numbers, hits: npt.NDArray[np.bool_], expected: npt.NDArray[np.float64] | None = None
+    users: Numbers, hits: npt.NDArray[np.float64], expected: npt.NDArray[np.float64] | None = None
 ) -> float:
     """Return how many independent draws tell as much as these do, at most their number.
 
@@ -141,7 +145,7 @@ def effective_draws(
 
     Args:
         users: int [n], the user of each draw.
-        hits: bool [n].
+        hits: float [n], in [0, 1].
         expected: float [n], what is known beforehand of each draw; hits are compared with their share of it. None
             for the same everywhere.
     """
@@ -155,17 +159,18 @@ def effective_draws(
     return min(share * (1 - share) / variance, float(n))
 
 
+def _rated(drawn: Sequence[Drawn]) -> list[Series]:
+    return [series for part in drawn for series in part.rated]
+
+
 def _rate(
-    series: Series, users: Numbers, items: Numbers, dataset: InteractionDataset, group: str
+    series: Series, users: Numbers, hits: npt.NDArray[np.float64], dataset: InteractionDataset, group: str
 ) -> Iterator[Rate]:
-    """Give the rate of these draws; nothing where there are none."""
+    """Give the rate of draws that are as false as that; nothing where there are none."""
     if not len(users):
         return
-    hits = held_out(dataset, users, items)
-    share, uniform = float(hits.mean()), fhns_rate(users, items, dataset)["uniform"]
-    assert uniform is not None
-    free = np.maximum(dataset.n_items - dataset.train.degrees, 1)
-    expected = ((dataset.valid.degrees + dataset.test.degrees) / free)[users]
+    share, expected = float(hits.mean()), uniform_rates(dataset)[users]
+    uniform = float(expected.mean())
     limits = wilson_interval(share, effective_draws(users, hits, expected)) if uniform else (0.0, 0.0)
     yield Rate(
         label=series.experiment.label,
@@ -175,7 +180,7 @@ def _rate(
         group=group,
         pairs=len(users),
         users=len(np.unique(users)),
-        held_out=int(hits.sum()),
+        held_out=round(float(hits.sum())),
         rate=share,
         interval=wilson_interval(share, effective_draws(users, hits)),
         uniform=uniform,

@@ -53,7 +53,7 @@ def audit_table(audit: Audit) -> str:
                 "-" if ratio is None else f"{ratio:.2f}",
                 "-" if limits is None else f"{limits[0]:.2f} to {limits[1]:.2f}",
                 f"{100 * last[rate.label]:.1f} %" if rate.label in last else "-",
-                f"{skew[rate.label, rate.series]:.1f}",
+                f"{skew[rate.label, rate.series]:.1f}" if (rate.label, rate.series) in skew else "-",
                 "" if accuracy is None else f"{accuracy:.4f}",
             ]
         )
