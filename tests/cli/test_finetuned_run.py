@@ -182,6 +182,20 @@ def test_the_judge_can_have_a_cf_model_of_its_own_from_texts(cli: Cli, config: P
     assert losses["order"] > 0
 
 
+def test_noise_takes_the_place_of_what_the_language_models_say_to_the_judge(cli: Cli, config: Path) -> None:
+    calibrations = []
+    for options in ([], ["judge.noise=true"]):
+        result = cli("run", config, *options, "--until", "judge", "--json")
+        assert result.status == 0, result.stderr
+        stages = {stage["label"]: Path(stage["path"]) for stage in result.json["stages"]}
+        judges = read_json(stages["judge"] / "calibration.json")["judges"]
+        calibrations.append({judge.pop("name"): judge for judge in judges})
+    real, noise = calibrations
+    assert list(real) == list(noise), "there must be as much evidence"
+    changed = {name for name in real if real[name] != noise[name]}
+    assert changed == {"llm", "llm alone"}
+
+
 def test_a_catalogue_too_large_for_square_matrices_runs_without_them(cli: Cli, config: Path) -> None:
     options = (
         "sampler={name='dns', risk_penalty=0.5}", "negatives=text", "compare.initialisations=[]",

@@ -111,7 +111,7 @@ def test_what_could_not_be_measured_is_none_and_the_audit_reads_it(tmp_path: Pat
 def test_the_chunks_of_a_large_catalogue_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     data = grouped_dataset()
     whole, areas = fitted_judge(data)
-    monkeypatch.setattr("hnlmrec.judging.judge._FEATURES", 7 * 4 * N_ITEMS)  # seven users at once
+    monkeypatch.setattr("hnlmrec.judging.judge._VALUES", 7 * 2 * N_ITEMS)  # seven users at once
     small, areas_in_chunks = fitted_judge(data)
     assert areas_in_chunks == pytest.approx(areas)
     tables = whole.judge(data), small.judge(data)

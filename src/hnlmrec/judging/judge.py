@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numba
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field, PositiveFloat
@@ -23,12 +24,13 @@ from hnlmrec.judging.calibration import (
     calibration_bins,
 )
 from hnlmrec.judging.co_interaction import CoInteractionConfig
-from hnlmrec.judging.evidence import Evidence
+from hnlmrec.judging.evidence import Evidence, Scores
 from hnlmrec.models.ease import EASEConfig
+from hnlmrec.models.threads import in_threads, share
 from hnlmrec.rng import RandomStreams
 
 _CHUNK = 512  # users scored at once
-_FEATURES = 2**28  # values of all evidence held at once: 1 GiB
+_VALUES = 2**28  # of all evidence held at once: 1 GiB
 JudgeName = Literal["behaviour", "ease_text", "tuned_text", "llm"]
 
 
@@ -48,6 +50,9 @@ class JudgeConfig(EASEConfig):
     """The CF model that is evidence. `signals`: the one whose vectors the LLM learned from, trained from random
     values without what was held out of train. `retrained`: the same model from the items' texts, trained twice,
     without what the judge is fitted on and, for its judgements, on all of train: stronger, for two trainings."""
+    noise: bool = added(False)
+    """Random vectors in place of those of the language models, an ablation: what the judge owes to them is lost,
+    and what more evidence alone would bring is kept."""
     tuning: CoInteractionConfig = added(CoInteractionConfig())
     """How text vectors are tuned on behaviour."""
     tuned_powers: tuple[PositiveFloat, ...] = added((1.0, 3.0), min_length=1)
@@ -164,8 +169,8 @@ class Judge:
         for source in self.evidence:
             source.fit(dataset)
         parts: list[tuple[Numbers, Numbers, Doubles]] = []
-        for users, features in self._features(np.arange(dataset.n_users)):
-            scores = self.choice.scores(features)
+        for users, evidence in self._chunks(np.arange(dataset.n_users)):
+            scores = self._weighed(evidence)
             _hide_train(scores, dataset, users)
             top = min(self.config.top, scores.shape[1])
             items = np.argpartition(-scores, top - 1, axis=1)[:, :top]
@@ -182,16 +187,26 @@ class Judge:
         names = [name for source in self.evidence for name in (source.name, f"log {source.name}")]
         return dict(zip(names, self.choice.weights.tolist(), strict=True))
 
-    def _features(self, users: Numbers) -> Iterator[tuple[Numbers, npt.NDArray[np.float32]]]:
-        """Yield (users [B], features [B, n_items, 2 f])."""
-        size = max(1, min(self.config.chunk_size, _FEATURES // (2 * len(self.evidence) * self._n_items)))
+    def _chunks(self, users: Numbers) -> Iterator[tuple[Numbers, list[Scores]]]:
+        """Yield (users [B], what each evidence says of them, f times [B, n_items])."""
+        size = max(1, min(self.config.chunk_size, _VALUES // (len(self.evidence) * self._n_items)))
         for start in range(0, len(users), size):
             chunk = users[start : start + size]
-            yield chunk, self._transformed([source.scores(chunk) for source in self.evidence])
+            yield chunk, [source.scores(chunk) for source in self.evidence]
 
-    def _transformed(self, scores: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
+    def _weighed(self, evidence: Sequence[Scores]) -> Doubles:
+        """Return the choice model's scores [B, n_items], without making its features for all items."""
+        n_users, n_items = evidence[0].shape
+        total, shares = np.zeros((n_users, n_items)), share(np.full(n_users, n_items), 1)
+        pairs = self.choice.weights.reshape(-1, 2).tolist()
+        for values, scale, (plain, logarithmic) in zip(evidence, self._scales, pairs, strict=True):
+            in_threads(_add, shares, values, scale, plain, logarithmic, total)
+        return total
+
+    def _features(self, evidence: Sequence[Scores], cells: tuple[Numbers, Numbers]) -> Scores:
+        """Return the features of some cells of [B, n_items], [n, 2 f]."""
         columns = []
-        for values, scale in zip(scores, self._scales, strict=True):
+        for values, scale in zip((scores[cells] for scores in evidence), self._scales, strict=True):
             columns += [values, np.sign(values) * np.log1p(np.abs(values) / scale)]
         return np.stack(columns, axis=-1)
 
@@ -203,10 +218,10 @@ class Judge:
 
     def _draw(self, inner: InteractionDataset, users: Numbers, rng: np.random.Generator) -> _Sample:
         parts = []
-        for chunk, features in self._features(users):
-            held = np.zeros(features.shape[:2], dtype=np.bool_)
+        for chunk, evidence in self._chunks(users):
+            strongest = evidence[0].astype(np.float64)
+            held = np.zeros(strongest.shape, dtype=np.bool_)
             held[inner.valid.cells(chunk)] = True
-            strongest = features[:, :, 0].astype(np.float64)
             _hide_train(strongest, inner, chunk)
             free = np.isfinite(strongest)
             n_hard = min(self.config.hard_candidates, strongest.shape[1])
@@ -221,7 +236,8 @@ class Judge:
             outcomes = held[rows, columns]
             importance = np.where(outcomes, 1.0, unchosen)
             is_hard = hard[rows, columns]
-            parts.append((features[rows, columns], outcomes, importance, unchosen, is_hard, chunk[rows]))
+            features = self._features(evidence, (rows, columns))
+            parts.append((features, outcomes, importance, unchosen, is_hard, chunk[rows]))
         return _Sample(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
 
@@ -260,3 +276,12 @@ def _hide_train(scores: Doubles, dataset: InteractionDataset, users: Numbers) ->
     """Set the scores [B, n_items] of the users' train items to minus infinity."""
     rows, columns = dataset.train.cells(users)
     scores[rows, columns] = -np.inf
+
+
+@numba.njit(cache=True, nogil=True)
+def _add(values, scale, plain, logarithmic, total, block, first, last):  # type: ignore[no-untyped-def]  # noqa: ARG001, PLR0917
+    for b in range(first, last):
+        for n in range(values.shape[1]):
+            value = values[b, n]
+            size = np.log1p(abs(value) / scale)
+            total[b, n] += plain * value + logarithmic * (size if value >= 0 else -size)

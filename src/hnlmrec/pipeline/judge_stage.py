@@ -66,7 +66,7 @@ class JudgeStage(Stage[JudgeStageConfig]):
         dataset = InteractionDataset.load(inputs["prepare"])
         inner = InteractionDataset.load(inputs["inner"])
         streams = RandomStreams(self.config.seed)
-        judge = _judge(config, inputs, dataset.n_items, streams.integer("judge/tuning"))
+        judge = _judge(config, inputs, dataset.n_items, streams)
         reports = judge.fit(inner, streams)
         remade = {"cf": _dot_evidence("cf", inputs["remade"])} if "remade" in inputs else {}
         table = judge.judge(dataset, remade)
@@ -79,7 +79,9 @@ class JudgeStage(Stage[JudgeStageConfig]):
         return StageSummary({"judgements": len(table), **measured})
 
 
-def _judge(config: JudgeConfig, inputs: Mapping[str, Path], n_items: int, seed: int) -> Judge:
+def _judge(config: JudgeConfig, inputs: Mapping[str, Path], n_items: int, streams: RandomStreams) -> Judge:
+    seed = streams.integer("judge/tuning")
+    noise = streams.generator("judge/noise") if config.noise else None
     evidence: list[Evidence] = [_behaviour(config, n_items)]
     if config.name == "behaviour":
         return Judge(config, [*evidence, _dot_evidence("cf", inputs["pretrain"])])
@@ -93,11 +95,11 @@ def _judge(config: JudgeConfig, inputs: Mapping[str, Path], n_items: int, seed: 
         evidence.append(_dot_evidence("cf", inputs["pretrain"]))
     smaller["without a language model"] = len(evidence)
     if "language" in inputs:
-        states = EmbeddingTable.load(inputs["language"], "items")
+        states = _said(inputs["language"], "items", noise)
         evidence += _tuned_evidence("tuned language model", states, config, seed)
     if config.name == "llm":
         smaller["without the fine-tuned LLM"] = len(evidence)
-        evidence.append(_dot_evidence("llm", inputs["vectors"]))
+        evidence.append(_dot_evidence("llm", inputs["vectors"], noise))
     return Judge(config, evidence, {name: n for name, n in smaller.items() if n < len(evidence)})
 
 
@@ -126,9 +128,17 @@ def _tuned_evidence(name: str, vectors: EmbeddingTable, config: JudgeConfig, see
     ]
 
 
-def _dot_evidence(name: str, folder: Path) -> DotEvidence:
-    users, items = EmbeddingTable.load(folder, "users"), EmbeddingTable.load(folder, "items")
+def _dot_evidence(name: str, folder: Path, noise: np.random.Generator | None = None) -> DotEvidence:
+    users, items = (_said(folder, kind, noise) for kind in ("users", "items"))
     return DotEvidence(name, users, items, cosine=name == "llm")
+
+
+def _said(folder: Path, kind: str, noise: np.random.Generator | None) -> EmbeddingTable:
+    """Read vectors; where there is a source of noise, return as many random ones of that size in their place."""
+    table = EmbeddingTable.load(folder, kind)
+    if noise is None:
+        return table
+    return EmbeddingTable(table.ids, noise.standard_normal(table.vectors.shape, dtype=np.float32))
 
 
 class JudgeAloneConfig(Config):
