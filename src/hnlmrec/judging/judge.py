@@ -165,11 +165,11 @@ class Judge:
             dataset: its train split is judged.
             remade: by name, what somebody else has made anew from it, in place of the evidence of that name.
         """
-        self.evidence = tuple((remade or {}).get(source.name, source) for source in self.evidence)
-        for source in self.evidence:
+        sources = [(remade or {}).get(source.name, source) for source in self.evidence]
+        for source in sources:
             source.fit(dataset)
         parts: list[tuple[Numbers, Numbers, Doubles]] = []
-        for users, evidence in self._chunks(np.arange(dataset.n_users)):
+        for users, evidence in self._chunks(sources, np.arange(dataset.n_users)):
             scores = self._weighed(evidence)
             _hide_train(scores, dataset, users)
             top = min(self.config.top, scores.shape[1])
@@ -187,12 +187,12 @@ class Judge:
         names = [name for source in self.evidence for name in (source.name, f"log {source.name}")]
         return dict(zip(names, self.choice.weights.tolist(), strict=True))
 
-    def _chunks(self, users: Numbers) -> Iterator[tuple[Numbers, list[Scores]]]:
-        """Yield (users [B], what each evidence says of them, f times [B, n_items])."""
-        size = max(1, min(self.config.chunk_size, _VALUES // (len(self.evidence) * self._n_items)))
+    def _chunks(self, sources: Sequence[Evidence], users: Numbers) -> Iterator[tuple[Numbers, list[Scores]]]:
+        """Yield (users [B], what each source says of them, f times [B, n_items])."""
+        size = max(1, min(self.config.chunk_size, _VALUES // (len(sources) * self._n_items)))
         for start in range(0, len(users), size):
             chunk = users[start : start + size]
-            yield chunk, [source.scores(chunk) for source in self.evidence]
+            yield chunk, [source.scores(chunk) for source in sources]
 
     def _weighed(self, evidence: Sequence[Scores]) -> Doubles:
         """Return the choice model's scores [B, n_items], without making its features for all items."""
@@ -218,7 +218,7 @@ class Judge:
 
     def _draw(self, inner: InteractionDataset, users: Numbers, rng: np.random.Generator) -> _Sample:
         parts = []
-        for chunk, evidence in self._chunks(users):
+        for chunk, evidence in self._chunks(self.evidence, users):
             strongest = evidence[0].astype(np.float64)
             held = np.zeros(strongest.shape, dtype=np.bool_)
             held[inner.valid.cells(chunk)] = True

@@ -14,6 +14,7 @@ from hnlmrec.data.interactions import InteractionDataset
 from hnlmrec.models.base import Embeddings
 from hnlmrec.negative_sampling.base import Negatives
 from hnlmrec.negative_sampling.candidates import CandidateConfig, CandidateSampler, NCandidates, choose
+from hnlmrec.negative_sampling.scoring import positive_scores
 
 
 class AHNSConfig(CandidateConfig):
@@ -49,8 +50,8 @@ class AHNSSampler(CandidateSampler):
         candidates = self.draw(users, rng)
         user_vectors = embeddings.users.detach()[users]
         scores = self.scores(user_vectors, embeddings.items, candidates)
-        positive_scores = (user_vectors * embeddings.items.detach()[positives]).sum(dim=1)
-        base = (positive_scores + self.alpha)[:, None, None]
+        positive = positive_scores(user_vectors, embeddings.items, positives)
+        base = (positive + self.alpha)[:, None, None]
         wanted = torch.where(base > 0, self.beta * base.pow(self.p + 1), torch.inf)
         wanted = torch.minimum(wanted, scores.amax(dim=2, keepdim=True))
         nearness = self.guarded(users, candidates, -(scores - wanted).abs())

@@ -36,6 +36,11 @@ def candidate_scores(user_vectors: Tensor, item_table: Tensor, candidates: Tenso
     return torch.from_numpy(scores)
 
 
+def positive_scores(user_vectors: Tensor, item_table: Tensor, positives: Tensor) -> Tensor:
+    """Return the product of each user's vector [B, d] with its positive's (int64 [B]), [B], without gradient."""
+    return (user_vectors.detach() * item_table.detach()[positives]).sum(dim=1)
+
+
 # Sums may be reordered, so that they become vectors; NaN and infinity survive, so that a diverged run is seen.
 @numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
 def _dot_products(users, items, candidates, scores, block, first, last):  # type: ignore[no-untyped-def]  # noqa: ARG001, PLR0917

@@ -15,7 +15,7 @@ from hnlmrec.data.interactions import InteractionDataset
 from hnlmrec.models.base import Embeddings
 from hnlmrec.negative_sampling.base import Negatives, NegativeSampler, SamplerConfig
 from hnlmrec.negative_sampling.candidates import UniformCandidates
-from hnlmrec.negative_sampling.scoring import candidate_scores
+from hnlmrec.negative_sampling.scoring import candidate_scores, positive_scores
 
 _LEAST_TEMPERATURE = 1e-6  # where all losses are equal, all weights are
 
@@ -49,7 +49,7 @@ class SoftmaxVSampler(NegativeSampler):
         """Draw K items for each pair, int64 [B, K], with weights [B, K]."""
         items = self.candidates.draw(users, self.n_negatives, rng)
         user_vectors = embeddings.users.detach()[users]
-        positive = (user_vectors * embeddings.items.detach()[positives]).sum(dim=1)
+        positive = positive_scores(user_vectors, embeddings.items, positives)
         losses = functional.softplus(candidate_scores(user_vectors, embeddings.items, items) - positive[:, None])
         return Negatives(items, weights=hardness_weights(losses, self.rho))
 

@@ -14,7 +14,7 @@ from hnlmrec.data.interactions import InteractionDataset
 from hnlmrec.models.base import Embeddings
 from hnlmrec.negative_sampling.base import Negatives
 from hnlmrec.negative_sampling.memory import MemoryConfig, MemorySampler, gumbel_top
-from hnlmrec.negative_sampling.scoring import candidate_scores
+from hnlmrec.negative_sampling.scoring import candidate_scores, positive_scores
 
 _HISTORY = 5  # epochs, as in the paper
 
@@ -55,7 +55,7 @@ class SRNSSampler(MemorySampler):
         """Choose K memory items for each pair, int64 [B, K]."""
         self.renew_if_due(embeddings, rng)
         user_vectors = embeddings.users.detach()[users]
-        positive = (user_vectors * embeddings.items.detach()[positives]).sum(dim=1)
+        positive = positive_scores(user_vectors, embeddings.items, positives)
         memory = self.memory[users]  # [B, M]
         chance = torch.sigmoid(candidate_scores(user_vectors, embeddings.items, memory) - positive[:, None])
         share = self.weight * min(1.0, self.epoch / self.warmup_epochs)

@@ -15,6 +15,7 @@ from hnlmrec.data.interactions import InteractionDataset
 from hnlmrec.models.base import Embeddings
 from hnlmrec.negative_sampling.base import Negatives
 from hnlmrec.negative_sampling.candidates import CandidateConfig, CandidateSampler, NCandidates, choose
+from hnlmrec.negative_sampling.scoring import positive_scores
 
 
 class WARPConfig(CandidateConfig):
@@ -53,7 +54,7 @@ class WARPSampler(CandidateSampler):
         """Choose K items for each pair, int64 [B, K], with weights [B, K]."""
         candidates = self.draw(users, rng)
         user_vectors = embeddings.users.detach()[users]
-        positive = (user_vectors * embeddings.items.detach()[positives]).sum(dim=1)
+        positive = positive_scores(user_vectors, embeddings.items, positives)
         scores = self.guarded(users, candidates, self.scores(user_vectors, embeddings.items, candidates))
         violates = scores > positive[:, None, None] - self.margin  # [B, K, n]
         found = violates.any(dim=2)
