@@ -112,9 +112,10 @@ def beside_accuracy(folder: Path, baseline: str) -> str:
         return ""
     head = (
         f"## Beside accuracy, against {baseline}\n\n"
-        "Fewer false negatives: the FHNS ratio (drawn ones, times uniform drawing), mean over the seeds. "
-        "Sooner: 95 % of the baseline's best on validation, in epochs. Both are by value, without a test. Least "
-        "popular items, least active users: higher in that group, 95 % bootstrap interval of the difference.\n\n"
+        "Fewer false negatives: the FHNS ratio (drawn ones, times uniform drawing; of a mixed negative both "
+        "parts, each by its share), mean over the seeds. Sooner: 95 % of the baseline's best on validation, in "
+        "epochs. Both are by value, without a test. Least popular items, least active users: higher in that "
+        "group, 95 % bootstrap interval of the difference.\n\n"
         "| where | variant | fewer false negatives | converges sooner | least popular items | least active users |"
         "\n|---|---|---|---|---|---|\n"
     )
