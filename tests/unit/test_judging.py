@@ -191,6 +191,72 @@ def test_a_judge_finds_the_planted_false_negatives() -> None:
     assert hits.mean() > 0.9  # 8 of the 8 free items of the user's group; chance is 8 of 53
 
 
+def judge_of(data: InteractionDataset, fitted_to: str) -> Judge:
+    config = JudgeConfig(
+        regularization=5.0, hard_candidates=20, uniform_candidates=20, top=10, chunk_size=50, fitted_to=fitted_to
+    )
+    return Judge(config, [RecommenderEvidence("ease", EASE(config)), TextEvidence(item_texts(data), 1.0, 1.0)])
+
+
+@pytest.mark.parametrize(("fitted_to", "columns"), [("catalogue", 2), ("head", 3)])
+def test_scores_of_all_items_are_the_weighed_features(fitted_to: str, columns: int) -> None:
+    data = grouped_dataset()
+    judge = judge_of(data, fitted_to)
+    judge.fit(hold_out_of_train(data, 0.2, np.random.default_rng(3)), RandomStreams(3))
+    assert len(judge.weights()) == 2 * columns
+    degrees = np.arange(N_USERS) + 1
+    ((_, evidence),) = judge._chunks(judge.evidence, np.arange(50))
+    rows, items = np.indices(evidence[0].shape).reshape(2, -1)
+    features = judge._features(evidence, (rows, items), degrees)
+    scores = judge._weighed(judge.choice, evidence, degrees[:50])
+    np.testing.assert_allclose(scores.ravel(), features @ judge.choice.weights, rtol=1e-4, atol=1e-4)
+
+
+def test_a_judge_fitted_to_its_head_tells_its_highest_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = grouped_dataset()
+    inner = hold_out_of_train(data, 0.2, np.random.default_rng(3))
+    judges = []
+    for rounds in (0, 1):  # the second is fitted to the head that the first chooses
+        monkeypatch.setattr("hnlmrec.judging.judge._ROUNDS", rounds)
+        judges.append(judge_of(data, "head"))
+        judges[-1].fit(inner, RandomStreams(3))
+    likelihoods = np.zeros(2)
+    users = np.flatnonzero(inner.valid.degrees)
+    for chunk, evidence in judges[0]._chunks(judges[0].evidence, users):
+        first, second = (judge._weighed(judge.choice, evidence, inner.train.degrees[chunk]) for judge in judges)
+        for row, user in enumerate(chunk.tolist()):
+            free = np.setdiff1d(np.arange(N_ITEMS), inner.train.of(user))
+            head = free[np.argsort(-first[row, free])[:20]]
+            positive = np.isin(head, inner.valid.of(user))
+            for place, scores in enumerate((first[row, head], second[row, head])):
+                likelihoods[place] += (scores - np.logaddexp.reduce(scores))[positive].sum()
+    assert likelihoods[1] > likelihoods[0]
+
+
+class MiddleEvidence:
+    """Ranks the held-out positives between all others, so that no weight puts them among the highest."""
+
+    name = "middle"
+
+    def fit(self, dataset: InteractionDataset) -> None:
+        self.others = 1 - dataset.valid.to_scipy().toarray()
+
+    def scores(self, users: np.ndarray) -> np.ndarray:
+        return (self.others[users] * np.where(np.arange(N_ITEMS) % 2, 1, -1)).astype(np.float32)
+
+
+def test_a_head_without_positives_leaves_the_weights_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = JudgeConfig(hard_candidates=5, uniform_candidates=20, chunk_size=50, fitted_to="head")
+    inner = hold_out_of_train(grouped_dataset(), 0.2, np.random.default_rng(3))
+    weights = []
+    for rounds in (0, 2):
+        monkeypatch.setattr("hnlmrec.judging.judge._ROUNDS", rounds)
+        judge = Judge(config, [MiddleEvidence()])
+        judge.fit(inner, RandomStreams(3))
+        weights.append(judge.weights())
+    assert weights[0] == weights[1]
+
+
 def test_a_judge_never_reads_validation_or_test() -> None:
     data = grouped_dataset()
     rng = np.random.default_rng(5)

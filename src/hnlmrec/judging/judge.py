@@ -30,6 +30,7 @@ from hnlmrec.models.threads import in_threads, share
 from hnlmrec.rng import RandomStreams
 
 _CHUNK = 512  # users scored at once
+_ROUNDS = 2  # of fitting to the head: the first is that of a judge fitted to the catalogue
 _VALUES = 2**28  # of all evidence held at once: 1 GiB
 JudgeName = Literal["behaviour", "ease_text", "tuned_text", "llm"]
 
@@ -66,6 +67,11 @@ class JudgeConfig(EASEConfig):
     """Unobserved items of each of them that the strongest evidence ranks highest; each enters the fit."""
     uniform_candidates: int = Field(100, ge=1)
     """Other unobserved items of each, drawn uniformly, each of which stands for many."""
+    fitted_to: Literal["catalogue", "head"] = added("catalogue")
+    """What the weights tell held-out positives from. `catalogue`: all unobserved items. `head`: the
+    `hard_candidates` items of each user that the judge itself ranks highest, where its list ends and its order
+    counts; each evidence then also enters over the square root of the user's number of train items, since sums
+    over a history grow with it."""
     top: int = Field(100, ge=1)
     """Unobserved items kept of each user; the others count as unlikely."""
     chunk_size: int = runtime(_CHUNK, ge=1)
@@ -102,7 +108,7 @@ class JudgeReport:
 class _Sample:
     """Pairs of the users in a sample: what the evidence says, whether they were held out, and their importance."""
 
-    features: npt.NDArray[Any]  # [n, 2 f]
+    features: npt.NDArray[Any]  # [n, 2 f], or 3 f
     outcomes: npt.NDArray[np.bool_]  # [n]
     importance: Doubles  # [n], pairs of the population that a row stands for
     unchosen: Doubles  # [n], what its importance would be were it not a positive, all of which are here
@@ -116,10 +122,11 @@ class Judge:
     Each evidence enters as it is and on a logarithmic scale, since scores are heavy-tailed. The weights are
     fitted on an inner train split against the part held out of it: a sample of the users, of each the held-out
     positives, the items that the strongest evidence ranks highest, and uniform others that stand for the rest
-    (weights are the inverse of the chance to be drawn, so probabilities are those of the population). `judge` then
-    applies it to evidence made from the whole train split. The probability is that of being among the held-out
-    pairs: with a tenth of train held out, it tells order and odds, not the share of all items that a user would
-    ever like.
+    (weights are the inverse of the chance to be drawn, so probabilities are those of the population). With
+    `fitted_to` "head" the weights are then fitted anew, to the items that they rank highest themselves. `judge`
+    then applies it to evidence made from the whole train split. The probability is that of being among the
+    held-out pairs: with a tenth of train held out, it tells order and odds, not the share of all items that a
+    user would ever like.
 
     Args:
         config: see `JudgeConfig`.
@@ -148,14 +155,22 @@ class Judge:
         users = np.sort(rng.permutation(users)[: self.config.fitting_users])
         self._scales = self._typical_sizes(users)
         sample = self._draw(inner, users, rng)
-        fitted = rng.random(inner.n_users)[sample.users] < 0.5
+        is_fitting = rng.random(inner.n_users) < 0.5
+        fitted = is_fitting[sample.users]
+        judges, width = self.smaller | {self.config.name: len(self.evidence)}, self._n_columns
+        choices = [_choice(sample, fitted, width * n_evidence) for n_evidence in judges.values()]
+        for _ in range(_ROUNDS if self.config.fitted_to == "head" else 0):
+            choices = self._fitted_to_heads(choices, inner, users[is_fitting[users]])
         reports = []
-        for name, n_evidence in (self.smaller | {self.config.name: len(self.evidence)}).items():
-            self.choice, self.calibration = _fit(sample, fitted, 2 * n_evidence)
-            scores = self.choice.scores(sample.features[~fitted, : 2 * n_evidence])
-            reports.append(_report(name, sample, ~fitted, scores, self.calibration))
+        for (name, n_evidence), choice in zip(judges.items(), choices, strict=True):
+            scores = choice.scores(sample.features[:, : width * n_evidence])
+            calibration = IsotonicCalibration.fit(
+                scores[fitted], sample.outcomes[fitted], sample.importance[fitted]
+            )
+            reports.append(_report(name, sample, ~fitted, scores[~fitted], calibration))
+            self.choice, self.calibration = choice, calibration
         for n, source in enumerate(self.evidence):
-            reports.append(_report(source.name + ALONE, sample, ~fitted, sample.features[~fitted, 2 * n]))
+            reports.append(_report(source.name + ALONE, sample, ~fitted, sample.features[~fitted, width * n]))
         return reports
 
     def judge(self, dataset: InteractionDataset, remade: Mapping[str, Evidence] | None = None) -> JudgementTable:
@@ -170,7 +185,7 @@ class Judge:
             source.fit(dataset)
         parts: list[tuple[Numbers, Numbers, Doubles]] = []
         for users, evidence in self._chunks(sources, np.arange(dataset.n_users)):
-            scores = self._weighed(evidence)
+            scores = self._weighed(self.choice, evidence, dataset.train.degrees[users])
             _hide_train(scores, dataset, users)
             top = min(self.config.top, scores.shape[1])
             items = np.argpartition(-scores, top - 1, axis=1)[:, :top]
@@ -184,7 +199,8 @@ class Judge:
 
     def weights(self) -> dict[str, float]:
         """Return the weights of the choice model by evidence."""
-        names = [name for source in self.evidence for name in (source.name, f"log {source.name}")]
+        forms = ("{}", "log {}", "{} / sqrt(items)")[: self._n_columns]
+        names = [form.format(source.name) for source in self.evidence for form in forms]
         return dict(zip(names, self.choice.weights.tolist(), strict=True))
 
     def _chunks(self, sources: Sequence[Evidence], users: Numbers) -> Iterator[tuple[Numbers, list[Scores]]]:
@@ -194,21 +210,67 @@ class Judge:
             chunk = users[start : start + size]
             yield chunk, [source.scores(chunk) for source in sources]
 
-    def _weighed(self, evidence: Sequence[Scores]) -> Doubles:
-        """Return the choice model's scores [B, n_items], without making its features for all items."""
+    @property
+    def _n_columns(self) -> int:
+        """Features that each evidence enters by."""
+        return 3 if self.config.fitted_to == "head" else 2
+
+    def _weighed(self, choice: ConditionalLogit, evidence: Sequence[Scores], n_items_of: Numbers) -> Doubles:
+        """Return a choice model's scores [B, n_items], without making its features for all items.
+
+        Args:
+            choice: it may have weights for the first pieces of evidence alone.
+            evidence: f times [B, n_items].
+            n_items_of: int64 [B], train items of each user.
+        """
         n_users, n_items = evidence[0].shape
         total, shares = np.zeros((n_users, n_items)), share(np.full(n_users, n_items), 1)
-        pairs = self.choice.weights.reshape(-1, 2).tolist()
-        for values, scale, (plain, logarithmic) in zip(evidence, self._scales, pairs, strict=True):
-            in_threads(_add, shares, values, scale, plain, logarithmic, total)
+        weights = choice.weights.reshape(-1, self._n_columns)
+        for values, scale, row in zip(evidence, self._scales, weights, strict=False):
+            plain = np.full(n_users, row[0]) + sum(row[2:]) / _roots(n_items_of)
+            in_threads(_add, shares, values, scale, plain, row[1], total)
         return total
 
-    def _features(self, evidence: Sequence[Scores], cells: tuple[Numbers, Numbers]) -> Scores:
-        """Return the features of some cells of [B, n_items], [n, 2 f]."""
+    def _features(self, evidence: Sequence[Scores], cells: tuple[Numbers, Numbers], n_items_of: Numbers) -> Scores:
+        """Return the features of n cells of [B, n_items], [n, `_n_columns` f]."""
         columns = []
         for values, scale in zip((scores[cells] for scores in evidence), self._scales, strict=True):
-            columns += [values, np.sign(values) * np.log1p(np.abs(values) / scale)]
+            forms = [
+                values,
+                np.sign(values) * np.log1p(np.abs(values) / scale),
+                values / _roots(n_items_of)[cells[0]],
+            ]
+            columns += forms[: self._n_columns]
         return np.stack(columns, axis=-1)
+
+    def _fitted_to_heads(
+        self, choices: Sequence[ConditionalLogit], inner: InteractionDataset, users: Numbers
+    ) -> list[ConditionalLogit]:
+        """Return choice models of the items that each of these ranks highest.
+
+        One whose highest hold no positive stays as it is.
+        """
+        n_head = min(self.config.hard_candidates, self._n_items)
+        heads: list[list[tuple[Scores, npt.NDArray[np.bool_], Numbers]]] = [[] for _ in choices]
+        for chunk, evidence in self._chunks(self.evidence, users):
+            held = np.zeros(evidence[0].shape, dtype=np.bool_)
+            held[inner.valid.cells(chunk)] = True
+            degrees = inner.train.degrees[chunk]
+            for choice, parts in zip(choices, heads, strict=True):
+                scores = self._weighed(choice, evidence, degrees)
+                _hide_train(scores, inner, chunk)
+                head = _highest(scores, n_head)
+                head &= np.isfinite(scores)
+                rows, columns = np.nonzero(head)
+                features = self._features(evidence, (rows, columns), degrees)[:, : len(choice.weights)]
+                parts.append((features, held[rows, columns], chunk[rows]))
+        found = []
+        for choice, parts in zip(choices, heads, strict=True):
+            features, outcomes, owners = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+            if outcomes.any():
+                choice = ConditionalLogit.fit(features, outcomes, np.ones(len(outcomes)), owners)  # noqa: PLW2901
+            found.append(choice)
+        return found
 
     def _typical_sizes(self, users: Numbers) -> list[np.float32]:
         """Return the scale of each evidence: the size that a score has where it says something."""
@@ -224,10 +286,7 @@ class Judge:
             held[inner.valid.cells(chunk)] = True
             _hide_train(strongest, inner, chunk)
             free = np.isfinite(strongest)
-            n_hard = min(self.config.hard_candidates, strongest.shape[1])
-            hard = np.zeros_like(held)
-            np.put_along_axis(hard, np.argpartition(-strongest, n_hard - 1, axis=1)[:, :n_hard], True, axis=1)
-            hard &= free
+            hard = _highest(strongest, min(self.config.hard_candidates, self._n_items)) & free
             rest = free & ~hard & ~held
             share = np.minimum(1.0, self.config.uniform_candidates / np.maximum(rest.sum(axis=1), 1))
             drawn = rest & (rng.random(rest.shape) < share[:, None])
@@ -236,17 +295,25 @@ class Judge:
             outcomes = held[rows, columns]
             importance = np.where(outcomes, 1.0, unchosen)
             is_hard = hard[rows, columns]
-            features = self._features(evidence, (rows, columns))
+            features = self._features(evidence, (rows, columns), inner.train.degrees[chunk])
             parts.append((features, outcomes, importance, unchosen, is_hard, chunk[rows]))
         return _Sample(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
 
-def _fit(
-    sample: _Sample, rows: npt.NDArray[np.bool_], n_features: int
-) -> tuple[ConditionalLogit, IsotonicCalibration]:
+def _choice(sample: _Sample, rows: npt.NDArray[np.bool_], n_features: int) -> ConditionalLogit:
     features, outcomes = sample.features[rows, :n_features], sample.outcomes[rows]
-    choice = ConditionalLogit.fit(features, outcomes, sample.unchosen[rows], sample.users[rows])
-    return choice, IsotonicCalibration.fit(choice.scores(features), outcomes, sample.importance[rows])
+    return ConditionalLogit.fit(features, outcomes, sample.unchosen[rows], sample.users[rows])
+
+
+def _highest(scores: Doubles, n: int) -> npt.NDArray[np.bool_]:
+    """Return which n scores of each row [B, n_items] are the highest."""
+    result = np.zeros(scores.shape, dtype=np.bool_)
+    np.put_along_axis(result, np.argpartition(-scores, n - 1, axis=1)[:, :n], True, axis=1)
+    return result
+
+
+def _roots(n_items_of: Numbers) -> Doubles:
+    return np.sqrt(np.maximum(n_items_of, 1))
 
 
 def _report(
@@ -284,4 +351,4 @@ def _add(values, scale, plain, logarithmic, total, block, first, last):  # type:
         for n in range(values.shape[1]):
             value = values[b, n]
             size = np.log1p(abs(value) / scale)
-            total[b, n] += plain * value + logarithmic * (size if value >= 0 else -size)
+            total[b, n] += plain[b] * value + logarithmic * (size if value >= 0 else -size)
