@@ -257,6 +257,7 @@ def inputs(tmp_path_factory):
     ("change", "says"),
     [
         (lambda frame: frame.drop("generated"), "generated"),
+        (lambda frame: frame.drop("share"), r"share.*train again"),
         (lambda frame: frame.with_columns(user=pl.lit(999)), "user"),
         (lambda frame: frame.with_columns(negative=pl.lit(-2)), "negative"),
         (lambda frame: frame.with_columns(judged_false=pl.lit("yes")), "judged_false"),

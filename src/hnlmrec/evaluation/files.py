@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +13,7 @@ import numpy.typing as npt
 import polars as pl
 
 from hnlmrec.artifacts import write_json
+from hnlmrec.data.tables import read_parquet
 from hnlmrec.errors import DataError, MissingFileError
 
 HIT_SCHEMA: dict[str, Any] = {"user": pl.Int32, "item": pl.Int32, "rank": pl.Int16}
@@ -85,6 +86,19 @@ def write_evaluation(
         pl.concat(known).select("split", *HIT_SCHEMA).write_parquet(folder / _HITS)
     if fhns is not None:
         write_json(folder / "fhns.json", dict(fhns))
+
+
+def drawn_frame(folder: Path, columns: Iterable[str]) -> pl.DataFrame:
+    """Return the negatives that a training kept, drawn.parquet in its folder.
+
+    Raises:
+        MissingFileError: it is not there.
+        DataError: it lacks one of the columns.
+    """
+    try:
+        return read_parquet(folder / "drawn.parquet", columns)
+    except DataError as error:
+        raise DataError(f"{error} Of an earlier version? Delete {folder}, and train again.") from None
 
 
 def read_hits(folder: Path, split: str) -> pl.DataFrame:

@@ -18,7 +18,7 @@ from hnlmrec.console import ProgressReporter
 from hnlmrec.data.embeddings import EmbeddingTable, HardNegativeTable
 from hnlmrec.data.interactions import InteractionDataset, Split
 from hnlmrec.data.judgements import JudgementTable
-from hnlmrec.data.tables import read_json, read_parquet
+from hnlmrec.data.tables import read_json
 from hnlmrec.errors import MissingFileError
 from hnlmrec.evaluation.evaluator import (
     EvaluationConfig,
@@ -29,7 +29,7 @@ from hnlmrec.evaluation.evaluator import (
     evaluate,
 )
 from hnlmrec.evaluation.false_negatives import fhns_rate
-from hnlmrec.evaluation.files import write_evaluation
+from hnlmrec.evaluation.files import drawn_frame, write_evaluation
 from hnlmrec.judging.share import MOST, PER_AREA, recognised_share
 from hnlmrec.models import MODELS
 from hnlmrec.models.base import Embeddings, TrainableModel
@@ -269,7 +269,7 @@ class EvaluateStage(Stage[EvaluateStageConfig]):
         )
         results = evaluate_splits(dot_product_scorer(users, vectors), dataset, self.config.evaluation)
         columns = ("user", "negative", "generated", "share")
-        drawn = read_parquet(inputs["train"] / "drawn.parquet", columns)
+        drawn = drawn_frame(inputs["train"], columns)
         owners, items, generated, shares = (drawn[name].to_numpy() for name in columns)
         rate = fhns_rate(owners, items, dataset, generated=generated, shares=shares)
         write_evaluation(out, results, rate)

@@ -12,9 +12,9 @@ import numpy.typing as npt
 import polars as pl
 
 from hnlmrec.data.interactions import InteractionDataset
-from hnlmrec.data.tables import read_parquet
 from hnlmrec.errors import DataError
 from hnlmrec.evaluation.false_negatives import falseness
+from hnlmrec.evaluation.files import drawn_frame
 from hnlmrec.reporting.inputs import Experiment, ReportInputs
 from hnlmrec.reporting.plots import COLOURS
 
@@ -134,7 +134,7 @@ def style_numbers(drawn: Sequence[Drawn]) -> dict[str, int]:
 
 def _read(experiment: Experiment, dataset: InteractionDataset) -> Drawn:
     path = experiment.train / "drawn.parquet"
-    frame = read_parquet(path, _COLUMNS)
+    frame = drawn_frame(experiment.train, _COLUMNS)
     limits = {
         "user": (0, dataset.n_users),
         "positive": (0, dataset.n_items),
