@@ -225,22 +225,19 @@ class Judge:
         """
         n_users, n_items = evidence[0].shape
         total, shares = np.zeros((n_users, n_items)), share(np.full(n_users, n_items), 1)
-        weights = choice.weights.reshape(-1, self._n_columns)
+        weights, roots = choice.weights.reshape(-1, self._n_columns), _roots(n_items_of)
         for values, scale, row in zip(evidence, self._scales, weights, strict=False):
-            plain = np.full(n_users, row[0]) + sum(row[2:]) / _roots(n_items_of)
+            plain = row[0] + sum(row[2:]) / roots
             in_threads(_add, shares, values, scale, plain, row[1], total)
         return total
 
     def _features(self, evidence: Sequence[Scores], cells: tuple[Numbers, Numbers], n_items_of: Numbers) -> Scores:
         """Return the features of n cells of [B, n_items], [n, `_n_columns` f]."""
-        columns = []
-        for values, scale in zip((scores[cells] for scores in evidence), self._scales, strict=True):
-            forms = [
-                values,
-                np.sign(values) * np.log1p(np.abs(values) / scale),
-                values / _roots(n_items_of)[cells[0]],
-            ]
-            columns += forms[: self._n_columns]
+        columns, roots = [], _roots(n_items_of)[cells[0]]
+        for values, scale in zip((scores[cells] for scores in evidence), self._scales, strict=False):
+            columns += [values, np.sign(values) * np.log1p(np.abs(values) / scale)]
+            if self._n_columns > 2:
+                columns.append(values / roots)
         return np.stack(columns, axis=-1)
 
     def _fitted_to_heads(
@@ -262,7 +259,8 @@ class Judge:
                 head = _highest(scores, n_head)
                 head &= np.isfinite(scores)
                 rows, columns = np.nonzero(head)
-                features = self._features(evidence, (rows, columns), degrees)[:, : len(choice.weights)]
+                weighed = evidence[: len(choice.weights) // self._n_columns]
+                features = self._features(weighed, (rows, columns), degrees)
                 parts.append((features, held[rows, columns], chunk[rows]))
         found = []
         for choice, parts in zip(choices, heads, strict=True):

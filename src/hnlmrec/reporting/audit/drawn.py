@@ -13,7 +13,7 @@ import polars as pl
 
 from hnlmrec.data.interactions import InteractionDataset
 from hnlmrec.errors import DataError
-from hnlmrec.evaluation.false_negatives import falseness
+from hnlmrec.evaluation.false_negatives import falseness, held_out
 from hnlmrec.evaluation.files import drawn_frame
 from hnlmrec.reporting.inputs import Experiment, ReportInputs
 from hnlmrec.reporting.plots import COLOURS
@@ -91,8 +91,9 @@ class Series:
 
     def falseness(self, dataset: InteractionDataset) -> npt.NDArray[np.float64]:
         """How much of each draw is a held-out positive of its user, float64 [n] in [0, 1]."""
+        if self.kind != "mixed":
+            return held_out(dataset, self.users, self.items).astype(np.float64)
         generated, shares = self.frame["generated"].to_numpy(), self.frame["share"].to_numpy()
-        shares = shares if self.kind == "mixed" else np.zeros(len(shares))
         return falseness(self.users, self.items, generated.astype(np.int64), shares.astype(np.float64), dataset)
 
     @property
