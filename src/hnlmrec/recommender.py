@@ -44,7 +44,7 @@ class Recommender:
         sampler_options: further fields of the sampler's, such as {"n_candidates": 16}.
         learning_rate: step size of Adam.
         regularization: weight of the L2 term.
-        batch_size: positives a step.
+        batch_size: positives a step, or "auto": by the number of pairs.
         epochs: passes over the data at most.
         patience: epochs without a gain on validation after which training stops.
         loss: a name out of LOSSES.
@@ -66,7 +66,7 @@ class Recommender:
     sampler_options: Mapping[str, Any] | None = field(default=None, kw_only=True)
     learning_rate: float = field(default=1e-3, kw_only=True)
     regularization: float = field(default=1e-4, kw_only=True)
-    batch_size: int = field(default=2048, kw_only=True)
+    batch_size: int | str = field(default=2048, kw_only=True)
     epochs: int = field(default=200, kw_only=True)
     patience: int = field(default=10, kw_only=True)
     loss: str = field(default="bpr", kw_only=True)

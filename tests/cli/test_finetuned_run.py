@@ -13,7 +13,6 @@ from tests.unit.finetuning_world import tiny_model
 from hnlmrec.data.interactions import InteractionDataset
 from hnlmrec.data.judgements import JudgementTable
 from hnlmrec.data.tables import read_json
-from hnlmrec.judging.share import MOST, PER_AREA
 
 Cli = Callable[..., Outcome]
 CONFIG = """
@@ -106,16 +105,15 @@ def test_another_training_seed_pays_for_the_training_alone(cli: Cli, config: Pat
     assert made == {"train/hnlmrec+random", "evaluate/hnlmrec+random"}
 
 
-def test_the_share_of_recognised_positives_follows_from_the_judge(cli: Cli, config: Path) -> None:
+def test_the_share_of_recognised_positives_follows_from_the_data(cli: Cli, config: Path) -> None:
     share = "training.recognised_share=auto"
     only = ("compare.initialisations=[]", "--until", "train")
     result = cli("run", config, share, "judge.name=behaviour", *only, "--json").json
     stages = {stage["label"]: stage for stage in result["stages"]}
     train = next(stage for label, stage in stages.items() if label.startswith("train/"))
-    calibration = read_json(Path(stages["judge"]["path"]) / "calibration.json")["judges"]
-    areas = {judge["name"]: judge["auc_hard"] for judge in calibration}
-    gain = areas["behaviour"] - max(areas["cf alone"], areas["ease alone"])
-    assert train["counts"]["recognised_share"] == pytest.approx(min(max(PER_AREA * gain, 0), MOST), abs=5e-4)
+    data = InteractionDataset.load(Path(stages["prepare"]["path"]))
+    n_items = len(data.train) / (data.train.degrees > 0).sum()
+    assert train["counts"]["recognised_share"] == pytest.approx(min(6 / (6 + n_items), 0.5), abs=5e-4)
 
 
 def test_what_is_held_out_reaches_neither_signals_nor_triplets_nor_judge(cli: Cli, config: Path) -> None:

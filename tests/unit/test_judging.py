@@ -16,7 +16,15 @@ from hnlmrec.data.embeddings import EmbeddingTable
 from hnlmrec.data.interactions import InteractionDataset, Interactions, Vocabulary
 from hnlmrec.data.judgements import JudgementTable
 from hnlmrec.errors import ConfigError, DataError, UnknownIdError
-from hnlmrec.judging import DotEvidence, Judge, JudgeConfig, RecommenderEvidence, TextEvidence, hold_out_of_train
+from hnlmrec.judging import (
+    DotEvidence,
+    Judge,
+    JudgeConfig,
+    PopularityEvidence,
+    RecommenderEvidence,
+    TextEvidence,
+    hold_out_of_train,
+)
 from hnlmrec.judging.calibration import (
     ConditionalLogit,
     IsotonicCalibration,
@@ -32,7 +40,7 @@ from hnlmrec.negative_sampling.risk import Guard
 from hnlmrec.reporting.audit.calibration import read_calibration
 from hnlmrec.rng import RandomStreams
 from hnlmrec.training import TrainingConfig
-from hnlmrec.training.recognised import RecognisedPositives
+from hnlmrec.training.recognised import RecognisedPositives, automatic_share
 from hnlmrec.training.result import mark_judged_false
 
 N_USERS, N_ITEMS, N_GROUPS = 120, 60, 4
@@ -104,6 +112,7 @@ def test_what_could_not_be_measured_is_none_and_the_audit_reads_it(tmp_path: Pat
     inner = hold_out_of_train(grouped_dataset(), 0.2, np.random.default_rng(3))
     reports = Judge(config, [WrongEvidence()]).fit(inner, RandomStreams(3))
     assert [report.auc_hard for report in reports] == [None, None]
+    assert [report.recall for report in reports] == [1, 0]  # the judge turns the evidence round
     write_json(tmp_path / "calibration.json", {"judges": [asdict(report) for report in reports]})
     assert [judge.auc_hard for judge in read_calibration(tmp_path)] == [None, None]
 
@@ -154,6 +163,23 @@ def test_the_choice_model_finds_the_weights_of_the_population() -> None:
     np.testing.assert_allclose(again.weights, [*found.weights, 0], atol=1e-2)
 
 
+@pytest.mark.parametrize("precision", [0.0, 1.0, 50.0])
+def test_weights_are_those_of_the_highest_posterior(precision: float) -> None:
+    rng = np.random.default_rng(0)
+    x, users = rng.standard_normal((60, 4)) * [1, 10, 0.1, 3], np.repeat(np.arange(6), 10)
+    chosen = np.tile(np.arange(10) == 0, 6)
+
+    def posterior(weights: np.ndarray) -> float:
+        scores = (x @ weights).reshape(6, 10)
+        likelihood = (scores[:, 0] - np.log(np.exp(scores).sum(axis=1))).sum()
+        sizes = ((weights * x.std(axis=0)) ** 2).sum()
+        return float(likelihood - 0.5 * (precision + 6e-3) * sizes)
+
+    found = ConditionalLogit.fit(x, chosen, np.ones(60), users, precision).weights
+    around = found + 0.05 * rng.standard_normal((50, 4)) / x.std(axis=0)
+    assert max(map(posterior, around)) < posterior(found)
+
+
 def test_calibration_is_monotone_and_keeps_the_share_of_positives() -> None:
     rng = np.random.default_rng(0)
     logits, weights = rng.standard_normal(5_000), rng.uniform(0.5, 2, 5_000)
@@ -191,9 +217,9 @@ def test_a_judge_finds_the_planted_false_negatives() -> None:
     assert hits.mean() > 0.9  # 8 of the 8 free items of the user's group; chance is 8 of 53
 
 
-def judge_of(data: InteractionDataset, fitted_to: str) -> Judge:
+def judge_of(data: InteractionDataset, fitted_to: str, top: int = 10) -> Judge:
     config = JudgeConfig(
-        regularization=5.0, hard_candidates=20, uniform_candidates=20, top=10, chunk_size=50, fitted_to=fitted_to
+        regularization=5.0, hard_candidates=20, uniform_candidates=20, top=top, chunk_size=50, fitted_to=fitted_to
     )
     return Judge(config, [RecommenderEvidence("ease", EASE(config)), TextEvidence(item_texts(data), 1.0, 1.0)])
 
@@ -231,6 +257,43 @@ def test_a_judge_fitted_to_its_head_tells_its_highest_apart(monkeypatch: pytest.
             for place, scores in enumerate((first[row, head], second[row, head])):
                 likelihoods[place] += (scores - np.logaddexp.reduce(scores))[positive].sum()
     assert likelihoods[1] > likelihoods[0]
+
+
+@pytest.mark.parametrize("fitted_to", ["catalogue", "head"])
+def test_recall_is_that_of_the_list_that_is_judged(fitted_to: str) -> None:
+    data = grouped_dataset()
+    inner = hold_out_of_train(data, 0.2, np.random.default_rng(3))
+    judge = judge_of(data, fitted_to, top=20)
+    judge.fit(inner, RandomStreams(3))
+    users = np.flatnonzero(inner.valid.degrees)
+    recalls = judge._recalls([judge.choice], inner, users)
+    table = judge.judge(inner)
+    scores = judge.evidence[0].scores(np.arange(N_USERS))
+    found = np.zeros((2, len(users)))
+    for n, user in enumerate(users.tolist()):
+        held = inner.valid.of(user)
+        best = np.setdiff1d(np.argsort(-scores[user], kind="stable"), inner.train.of(user), assume_unique=True)[
+            :20
+        ]
+        found[:, n] = [np.isin(held, items).mean() for items in (table.items[table.users == user], best)]
+    assert recalls[:2] == pytest.approx(found.mean(axis=1))
+    assert judge._recalls([judge.choice], inner, users[:0]) == [None, None, None]
+
+
+@pytest.mark.parametrize("name", ["behaviour", "ease_text"])
+def test_noise_for_what_a_judge_does_not_hear_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="hears none"):
+        JudgeConfig(name=name, noise=True)  # type: ignore[arg-type]
+    assert JudgeConfig(name="tuned_text", noise=True).noise
+
+
+def test_popularity_is_the_same_for_all_and_of_train_alone() -> None:
+    data = grouped_dataset()
+    evidence = PopularityEvidence()
+    evidence.fit(data)
+    scores = evidence.scores(np.array([3, 5]))
+    counts = np.bincount(data.train.indices, minlength=N_ITEMS)
+    np.testing.assert_allclose(scores, np.log1p(counts)[None].repeat(2, axis=0), rtol=1e-6)
 
 
 class MiddleEvidence:
@@ -402,6 +465,13 @@ def test_a_guard_keeps_risky_candidates_out(name: str) -> None:
     assert shares[1] < 0.01
     with pytest.raises(ConfigError, match="judgements"):
         SAMPLERS[name].build(resources, config)
+
+
+@pytest.mark.parametrize(("n_each", "share"), [(2, 0.5), (6, 0.5), (24, 0.2), (30, 0.167)])
+def test_the_fewer_items_users_have_the_more_positives_are_recognised(n_each: int, share: float) -> None:
+    users = np.repeat(np.arange(10), n_each)  # the others have none, and do not count
+    train = Interactions.from_pairs(users, np.tile(np.arange(n_each), 10), N_USERS, N_ITEMS)
+    assert automatic_share(train) == share
 
 
 def test_recognised_positives_make_up_their_share() -> None:

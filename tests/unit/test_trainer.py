@@ -105,6 +105,19 @@ def test_a_resumed_run_gives_the_numbers_of_an_undisturbed_one(
     assert (resumed.best_epoch, resumed.epochs) == (undisturbed.best_epoch, undisturbed.epochs)
 
 
+@pytest.mark.parametrize(
+    ("n_pairs", "size"), [(0, 512), (2_035, 512), (13_457, 512), (43_421, 1024), (122_411, 4096), (10**8, 4096)]
+)
+def test_a_batch_follows_from_the_data(n_pairs: int, size: int) -> None:
+    assert TrainingConfig(batch_size="auto").resolved_batch_size(n_pairs) == size
+    assert TrainingConfig(batch_size=7).resolved_batch_size(n_pairs) == 7
+
+
+def test_an_automatic_batch_trains_as_its_size_does() -> None:
+    automatic, named = (make(batch_size=size).fit(DATASET) for size in ("auto", 512))
+    assert torch.equal(automatic.embeddings.items, named.embeddings.items)
+
+
 def test_a_resumed_run_does_not_train_the_finished_epochs_again(tmp_path: Path) -> None:
     with pytest.raises(InterruptionError):
         make(tmp_path, kill_after=5).fit(DATASET)

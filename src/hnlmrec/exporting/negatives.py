@@ -21,6 +21,7 @@ import torch
 from hnlmrec.data.embeddings import HardNegativeTable, Vectors
 from hnlmrec.data.interactions import InteractionDataset
 from hnlmrec.errors import DataError
+from hnlmrec.evaluation.files import drawn_frame
 from hnlmrec.models.base import Embeddings
 from hnlmrec.negative_sampling import SAMPLERS, NegativeSampler
 from hnlmrec.pipeline.results import Run
@@ -134,7 +135,7 @@ def _training(run: Run) -> tuple[TrainStage, dict[str, Path]]:
 
 
 def _kept(folder: Path, dataset: InteractionDataset) -> pl.DataFrame:
-    drawn = pl.read_parquet(folder / "drawn.parquet").filter(pl.col("negative") >= 0)
+    drawn = drawn_frame(folder, ("epoch", "user", "positive", "negative")).filter(pl.col("negative") >= 0)
     drawn = drawn.filter(pl.col("epoch") == pl.col("epoch").max())
     users, positives, items = (drawn[name].to_numpy() for name in ("user", "positive", "negative"))
     return _frame(dataset, users, positives, items[:, None], "training")

@@ -6,6 +6,7 @@ from hnlmrec.judging.co_interaction import CoInteractionConfig, tune_on_co_inter
 from hnlmrec.judging.evidence import (
     DotEvidence,
     Evidence,
+    PopularityEvidence,
     RecommenderEvidence,
     TextEvidence,
     TunedTextEvidence,
@@ -21,6 +22,7 @@ __all__ = [
     "Judge",
     "JudgeConfig",
     "JudgeReport",
+    "PopularityEvidence",
     "RecommenderEvidence",
     "TextEvidence",
     "TunedTextEvidence",

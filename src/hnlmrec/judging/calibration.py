@@ -29,14 +29,17 @@ class ConditionalLogit:
         outcomes: npt.NDArray[np.bool_],
         importance: Doubles,
         users: npt.NDArray[np.int64],
+        precision: float = 0.0,
     ) -> ConditionalLogit:
-        """Fit by maximum likelihood, each positive against all rows of its user.
+        """Fit by maximum likelihood, or a posteriori, each positive against all rows of its user.
 
         Args:
             features: [n, f].
             outcomes: bool [n], the rows that were chosen.
             importance: [n], the inverse of the chance that a row would be here had it not been chosen.
             users: int64 [n], ascending; a user may have several positives.
+            precision: of a normal prior, with mean 0, on the weights of features that have a standard deviation
+                of 1; 0 for none.
         """
         from scipy import optimize  # noqa: PLC0415 - slow to import
 
@@ -49,6 +52,8 @@ class ConditionalLogit:
         chosen = np.bincount(place, outcomes)
         observed, n = x[outcomes].sum(axis=0), max(float(chosen.sum()), 1.0)
 
+        ridge = _RIDGE + precision / n
+
         def objective(weights: Doubles) -> tuple[float, Doubles]:
             utility = x @ weights
             logits = utility + offset
@@ -57,8 +62,8 @@ class ConditionalLogit:
             totals = np.add.reduceat(terms, starts)
             likelihood = observed @ weights - chosen @ (np.log(totals) + highest)
             expected = (terms * (chosen / totals)[place]) @ x
-            penalty = 0.5 * _RIDGE * float(weights @ weights)
-            return -likelihood / n + penalty, (expected - observed) / n + _RIDGE * weights
+            penalty = 0.5 * ridge * float(weights @ weights)
+            return -likelihood / n + penalty, (expected - observed) / n + ridge * weights
 
         found = optimize.minimize(objective, np.zeros(x.shape[1]), jac=True, method="L-BFGS-B")
         return cls(found.x / scale)

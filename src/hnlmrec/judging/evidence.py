@@ -50,6 +50,24 @@ class RecommenderEvidence:
         return np.asarray(self.recommender.score(users).numpy(), dtype=np.float32)
 
 
+class PopularityEvidence:
+    """log(1 + the item's train interactions), the same for every user.
+
+    Other scores carry popularity in their own ways, and a sum of them has too much or too little of it: the weight
+    of this one sets it right.
+    """
+
+    name = "popularity"
+
+    def fit(self, dataset: InteractionDataset) -> None:
+        """Count the interactions."""
+        self._row = np.log1p(dataset.train.item_degrees).astype(np.float32)
+
+    def scores(self, users: Numbers) -> Scores:
+        """Return float32 [B, n_items]."""
+        return np.tile(self._row, (len(users), 1))
+
+
 class TextEvidence:
     """The sum over the user's train items of max(cosine, 0)^power between their texts and the item's.
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self
 
 import numba
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, PositiveFloat
+from pydantic import Field, PositiveFloat, model_validator
 
 from hnlmrec.config import added, runtime
 from hnlmrec.data.interactions import InteractionDataset, Numbers
@@ -30,6 +30,7 @@ from hnlmrec.models.threads import in_threads, share
 from hnlmrec.rng import RandomStreams
 
 _CHUNK = 512  # users scored at once
+_CUTOFF = 20  # of the rankings that are measured
 _ROUNDS = 2  # of fitting to the head: the first is that of a judge fitted to the catalogue
 _VALUES = 2**28  # of all evidence held at once: 1 GiB
 JudgeName = Literal["behaviour", "ease_text", "tuned_text", "llm"]
@@ -51,6 +52,12 @@ class JudgeConfig(EASEConfig):
     """The CF model that is evidence. `signals`: the one whose vectors the LLM learned from, trained from random
     values without what was held out of train. `retrained`: the same model from the items' texts, trained twice,
     without what the judge is fitted on and, for its judgements, on all of train: stronger, for two trainings."""
+    popularity: bool = added(False)
+    """Whether an item's popularity is evidence of its own, by which the judge sets right how much of it the others
+    carry."""
+    prior_precision: float = added(0.0, ge=0)
+    """Precision of a normal prior, with mean 0, on the evidence's weights in standard deviations. The fewer pairs
+    are held out, the more does it count, and the more would many pieces of evidence overfit without it."""
     noise: bool = added(False)
     """Random vectors in place of those of the language models, an ablation: what the judge owes to them is lost,
     and what more evidence alone would bring is kept."""
@@ -77,6 +84,15 @@ class JudgeConfig(EASEConfig):
     chunk_size: int = runtime(_CHUNK, ge=1)
     """Users scored at once."""
 
+    @model_validator(mode="after")
+    def _noise_is_heard(self) -> Self:
+        if self.noise and self.name in ("behaviour", "ease_text"):
+            raise ValueError(
+                f"noise takes the place of a language model's vectors, and the judge {self.name!r} hears none. "
+                "Set name = 'tuned_text' or 'llm', or noise = false"
+            )
+        return self
+
 
 ALONE = " alone"
 """Ends the name of a report on a single evidence; those on judges come before, that with all evidence last."""
@@ -91,15 +107,18 @@ class JudgeReport:
         auc_uniform: P(a held-out positive scores above another unobserved item drawn uniformly).
         auc_hard: the same among the items that the strongest evidence ranks highest, positives and others: the
             hard negatives that a judge has to tell from false ones.
+        recall: Recall@20 of the held-out positives among all items that the user has not in the inner train split:
+            the judge, or the single evidence, as a recommender.
         brier: mean squared error of the probabilities over all pairs; None for a single evidence.
         bins: see `calibration_bins`.
 
-    An area is None where there were no pairs of both kinds to measure it on.
+    An area is None where there were no pairs of both kinds to measure it on, and `recall` where no user was left.
     """
 
     name: str
     auc_uniform: float | None
     auc_hard: float | None
+    recall: float | None
     brier: float | None
     bins: list[dict[str, float]]
 
@@ -158,7 +177,8 @@ class Judge:
         is_fitting = rng.random(inner.n_users) < 0.5
         fitted = is_fitting[sample.users]
         judges, width = self.smaller | {self.config.name: len(self.evidence)}, self._n_columns
-        choices = [_choice(sample, fitted, width * n_evidence) for n_evidence in judges.values()]
+        precision = self.config.prior_precision
+        choices = [_choice(sample, fitted, width * n_evidence, precision) for n_evidence in judges.values()]
         for _ in range(_ROUNDS if self.config.fitted_to == "head" else 0):
             choices = self._fitted_to_heads(choices, inner, users[is_fitting[users]])
         reports = []
@@ -171,7 +191,8 @@ class Judge:
             self.choice, self.calibration = choice, calibration
         for n, source in enumerate(self.evidence):
             reports.append(_report(source.name + ALONE, sample, ~fitted, sample.features[~fitted, width * n]))
-        return reports
+        recalls = self._recalls(choices, inner, users[~is_fitting[users]])
+        return [replace(report, recall=recall) for report, recall in zip(reports, recalls, strict=True)]
 
     def judge(self, dataset: InteractionDataset, remade: Mapping[str, Evidence] | None = None) -> JudgementTable:
         """Make the evidence anew from the whole train split, and list each user's likeliest unobserved items.
@@ -266,9 +287,29 @@ class Judge:
         for choice, parts in zip(choices, heads, strict=True):
             features, outcomes, owners = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
             if outcomes.any():
-                choice = ConditionalLogit.fit(features, outcomes, np.ones(len(outcomes)), owners)  # noqa: PLW2901
+                importance, precision = np.ones(len(outcomes)), self.config.prior_precision
+                choice = ConditionalLogit.fit(features, outcomes, importance, owners, precision)  # noqa: PLW2901
             found.append(choice)
         return found
+
+    def _recalls(
+        self, choices: Sequence[ConditionalLogit], inner: InteractionDataset, users: Numbers
+    ) -> list[float | None]:
+        """Return Recall@20 of what was held out, of each choice model, then of each evidence alone."""
+        n_top, found = min(_CUTOFF, self._n_items), []
+        for chunk, evidence in self._chunks(self.evidence, users):
+            rows, columns = inner.valid.cells(chunk)
+            rankings = [self._weighed(choice, evidence, inner.train.degrees[chunk]) for choice in choices]
+            recalls = []
+            for scores in (*rankings, *(values.astype(np.float64) for values in evidence)):
+                _hide_train(scores, inner, chunk)
+                hits = _highest(scores, n_top)[rows, columns]
+                recalls.append(np.bincount(rows, hits) / np.bincount(rows))
+            found.append(np.stack(recalls))
+        if not found:
+            return [None] * (len(choices) + len(self.evidence))
+        means: list[float | None] = np.concatenate(found, axis=1).mean(axis=1).tolist()
+        return means
 
     def _typical_sizes(self, users: Numbers) -> list[np.float32]:
         """Return the scale of each evidence: the size that a score has where it says something."""
@@ -298,9 +339,9 @@ class Judge:
         return _Sample(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
 
-def _choice(sample: _Sample, rows: npt.NDArray[np.bool_], n_features: int) -> ConditionalLogit:
+def _choice(sample: _Sample, rows: npt.NDArray[np.bool_], n_features: int, precision: float) -> ConditionalLogit:
     features, outcomes = sample.features[rows, :n_features], sample.outcomes[rows]
-    return ConditionalLogit.fit(features, outcomes, sample.unchosen[rows], sample.users[rows])
+    return ConditionalLogit.fit(features, outcomes, sample.unchosen[rows], sample.users[rows], precision)
 
 
 def _highest(scores: Doubles, n: int) -> npt.NDArray[np.bool_]:
@@ -327,10 +368,10 @@ def _report(
         _or_none(area_under_curve(scores[is_hard], outcomes[is_hard])),
     )
     if calibration is None:
-        return JudgeReport(name, *areas, None, [])
+        return JudgeReport(name, *areas, None, None, [])
     probabilities = calibration(scores)
     brier = brier_score(probabilities, outcomes, importance)
-    return JudgeReport(name, *areas, brier, calibration_bins(probabilities, outcomes, importance))
+    return JudgeReport(name, *areas, None, brier, calibration_bins(probabilities, outcomes, importance))
 
 
 def _or_none(value: float) -> float | None:

@@ -22,6 +22,7 @@ from hnlmrec.judging import (
     Evidence,
     Judge,
     JudgeConfig,
+    PopularityEvidence,
     RecommenderEvidence,
     TextEvidence,
     TunedTextEvidence,
@@ -66,10 +67,9 @@ class JudgeStage(Stage[JudgeStageConfig]):
         dataset = InteractionDataset.load(inputs["prepare"])
         inner = InteractionDataset.load(inputs["inner"])
         streams = RandomStreams(self.config.seed)
-        judge = _judge(config, inputs, dataset.n_items, streams)
+        judge = build_judge(config, inputs, dataset.n_items, streams)
         reports = judge.fit(inner, streams)
-        remade = {"cf": _dot_evidence("cf", inputs["remade"])} if "remade" in inputs else {}
-        table = judge.judge(dataset, remade)
+        table = judge.judge(dataset, remade_evidence(inputs))
         table.save(out, dataset)
         judges = [asdict(report) for report in reports]
         write_json(out / "calibration.json", {"judges": judges, "weights": judge.weights()})
@@ -79,10 +79,13 @@ class JudgeStage(Stage[JudgeStageConfig]):
         return StageSummary({"judgements": len(table), **measured})
 
 
-def _judge(config: JudgeConfig, inputs: Mapping[str, Path], n_items: int, streams: RandomStreams) -> Judge:
+def build_judge(config: JudgeConfig, inputs: Mapping[str, Path], n_items: int, streams: RandomStreams) -> Judge:
+    """Return a judge of the evidence that the stage's inputs hold, not yet fitted."""
     seed = streams.integer("judge/tuning")
     noise = streams.generator("judge/noise") if config.noise else None
     evidence: list[Evidence] = [_behaviour(config, n_items)]
+    if config.popularity:
+        evidence.append(PopularityEvidence())
     if config.name == "behaviour":
         return Judge(config, [*evidence, _dot_evidence("cf", inputs["pretrain"])])
     texts = EmbeddingTable.load(inputs["texts"], "items")
@@ -101,6 +104,11 @@ def _judge(config: JudgeConfig, inputs: Mapping[str, Path], n_items: int, stream
         smaller["without the fine-tuned LLM"] = len(evidence)
         evidence.append(_dot_evidence("llm", inputs["vectors"], noise))
     return Judge(config, evidence, {name: n for name, n in smaller.items() if n < len(evidence)})
+
+
+def remade_evidence(inputs: Mapping[str, Path]) -> dict[str, Evidence]:
+    """Return what another stage has made anew from all of train, by the name of the evidence it stands for."""
+    return {"cf": _dot_evidence("cf", inputs["remade"])} if "remade" in inputs else {}
 
 
 def _behaviour(config: JudgeConfig, n_items: int) -> Evidence:

@@ -30,7 +30,6 @@ from hnlmrec.evaluation.evaluator import (
 )
 from hnlmrec.evaluation.false_negatives import fhns_rate
 from hnlmrec.evaluation.files import drawn_frame, write_evaluation
-from hnlmrec.judging.share import MOST, PER_AREA, recognised_share
 from hnlmrec.models import MODELS
 from hnlmrec.models.base import Embeddings, TrainableModel
 from hnlmrec.models.initial_table import initial_embeddings, initial_table_digests
@@ -42,6 +41,7 @@ from hnlmrec.pipeline.config import ModelSection, RecommenderSection, SamplerSec
 from hnlmrec.pipeline.graph import Stage, StageSummary
 from hnlmrec.rng import RandomStreams
 from hnlmrec.training import EpochReport, Trainer, TrainingConfig
+from hnlmrec.training.recognised import automatic_share
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class TrainStage(Stage[TrainStageConfig]):
         if getattr(config.sampler, "risk_penalty", 0.0):
             digests["risk_penalty"] = "in spreads of scores"  # it was in scores: those models are not these
         if config.training.recognised_share == "auto":
-            digests["recognised_share"] = f"{PER_AREA:g} times the gain, at most {MOST:g}"
+            digests["recognised_share"] = "by the mean number of items"  # it was by the judge: those are not these
         if config.sampler.name != "file":
             return digests
         path = Path(config.sampler.path)
@@ -104,7 +104,7 @@ class TrainStage(Stage[TrainStageConfig]):
         initial, counts = self._initial(resources, inputs, streams)
         model, model_counts = self._model(dataset, inputs, streams, initial)
         sampler = SAMPLERS[config.sampler.name].build(resources, config.sampler)
-        training = self.training(inputs)
+        training = self.training(inputs, dataset)
         with self.progress.task(f"train {config.model.name} · {config.sampler.name}") as advance:
             result = Trainer(
                 model,
@@ -137,13 +137,14 @@ class TrainStage(Stage[TrainStageConfig]):
         chosen = {"recognised_share": training.recognised_share} if is_chosen else {}
         return StageSummary({**chosen, **counts})
 
-    def training(self, inputs: Mapping[str, Path]) -> TrainingConfig:
-        """Return the settings of the training, with what follows from the inputs."""
+    def training(self, inputs: Mapping[str, Path], dataset: InteractionDataset) -> TrainingConfig:
+        """Return the settings of the training, with what follows from the data; others read `inputs` for it."""
+        del inputs
         training = self.config.training
         if training.recognised_share != "auto":
             return training
-        share = recognised_share(inputs["judge"])
-        log.info("recognised positives are %.1f %% of each batch, by what the judge knows", 100 * share)
+        share = automatic_share(dataset.train)
+        log.info("recognised positives are %.1f %% of each batch, by how few items the users have", 100 * share)
         return training.model_copy(update={"recognised_share": share})
 
     def _model(
@@ -239,10 +240,10 @@ class RetrainStage(PretrainStage):
     nothing of the validation split.
     """
 
-    def training(self, inputs: Mapping[str, Path]) -> TrainingConfig:
+    def training(self, inputs: Mapping[str, Path], dataset: InteractionDataset) -> TrainingConfig:
         """Return the settings with that number of epochs, and one evaluation, which chooses nothing."""
         epochs = read_json(inputs["like"] / "training.json")["best_epoch"]
-        return super().training(inputs).model_copy(update={"epochs": epochs, "evaluate_every": epochs})
+        return super().training(inputs, dataset).model_copy(update={"epochs": epochs, "evaluate_every": epochs})
 
 
 class EvaluateStageConfig(Config):

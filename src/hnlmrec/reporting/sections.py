@@ -12,6 +12,8 @@ import polars as pl
 
 from hnlmrec.data.embeddings import EmbeddingTable, HardNegativeTable
 from hnlmrec.data.interactions import SPLITS
+from hnlmrec.errors import MissingFileError
+from hnlmrec.evaluation.files import drawn_frame
 from hnlmrec.reporting import plots
 from hnlmrec.reporting.inputs import Experiment, ReportInputs, read_jsonl
 from hnlmrec.reporting.tables import metric_title
@@ -137,10 +139,10 @@ def _principal_plane(vectors: Vectors) -> tuple[Callable[[Vectors], Vectors], tu
 
 
 def _gaps(experiment: Experiment) -> npt.NDArray[np.float64]:
-    path = experiment.train / "drawn.parquet"
-    if not path.exists():
+    try:
+        frame = drawn_frame(experiment.train, ("epoch", "positive_score", "negative_score"))
+    except MissingFileError:
         return np.empty(0)
-    frame = pl.read_parquet(path)
     last = frame.filter(pl.col("epoch") == pl.col("epoch").max())
     gaps = (last["negative_score"] - last["positive_score"]).to_numpy().astype(np.float64)
     return np.asarray(gaps[np.isfinite(gaps)])

@@ -106,7 +106,7 @@ class Trajectory:
                 self.builder.positives(method),
                 torch.Generator().manual_seed(self.streams.integer("followers")),
                 learning_rate=training.learning_rate,
-                batch_size=training.batch_size,
+                batch_size=training.resolved_batch_size(len(self.world.dataset.train)),
                 learns=not (method.projects and taught),
             )
             taught |= method.projects

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 import torch
@@ -10,6 +11,9 @@ from pydantic import Field
 from hnlmrec.config import Config, added, runtime
 from hnlmrec.errors import ConfigError
 from hnlmrec.processes import best_device
+
+_STEPS = 32  # an epoch, about
+_BATCHES = (512, 4096)
 
 
 class TrainingConfig(Config):
@@ -21,8 +25,9 @@ class TrainingConfig(Config):
     regularization: float = Field(1e-4, ge=0)
     """Weight of the L2 term on the layer-0 vectors of the batch's users, positives and negative items."""
 
-    batch_size: int = Field(2048, ge=1)
-    """Positives a step; the last step of an epoch may have fewer."""
+    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = 2048
+    """Positives a step; the last step of an epoch may have fewer. `auto`: a thirty-second of the train split, as a
+    power of two from 512 to 4096, so that an epoch of little data has enough steps."""
 
     epochs: int = Field(200, ge=1)
     """Passes over the train split at most."""
@@ -44,8 +49,7 @@ class TrainingConfig(Config):
 
     recognised_share: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = 0.0
     """Share of each batch's positives that are false negatives which a judge has recognised, added to the observed
-    ones; 0 needs no judge. `auto`: as many as the judge knows more than the best of its evidence alone, by its
-    calibration on interactions held out of train; at most half."""
+    ones; 0 needs no judge. `auto`: 6 / (6 + the mean number of train items of a user), at most half."""
 
     recognised_per_user: int = Field(10, ge=1)
     """How many of the judge's likeliest unobserved items of each user may be drawn as positives."""
@@ -90,6 +94,13 @@ class TrainingConfig(Config):
     def needs_judge(self) -> bool:
         """Whether the training learns from a judge's table."""
         return bool(self.recognised_share or self.order_weight)
+
+    def resolved_batch_size(self, n_pairs: int) -> int:
+        """Return the positives of a step, of a train split of so many pairs."""
+        if self.batch_size != "auto":
+            return self.batch_size
+        nearest = 2 ** round(math.log2(max(n_pairs, 1) / _STEPS))
+        return int(min(max(nearest, _BATCHES[0]), _BATCHES[1]))
 
 
 def resolve_device(name: str) -> torch.device:

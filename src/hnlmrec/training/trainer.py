@@ -182,7 +182,7 @@ class Trainer:
         users, positives = users[order], positives[order]
         sums: dict[str, Tensor] = {}
         n_steps = 0
-        size = self.config.batch_size
+        size = self.config.resolved_batch_size(len(users))
         for batch in map(Batch, torch.split(users, size), torch.split(positives, size)):
             for name, loss in self._train_step(epoch + 1, batch).items():
                 sums[name] = sums[name] + loss.detach() if name in sums else loss.detach()
@@ -230,8 +230,8 @@ class Trainer:
             return None
         if self.config.recognised_share == "auto":
             raise ConfigError(
-                "training.recognised_share = auto is for `hnlmrec run` and studies, where a judge tells how much "
-                "it knows. Give a number in [0, 1) here."
+                "training.recognised_share = auto is for `hnlmrec run` and studies, which work it out from the "
+                "data. Give a number in [0, 1) here, such as hnlmrec.training.recognised.automatic_share's."
             )
         return RecognisedPositives(self._needed(judgements, "recognised_share"), self.config, self.device)
 

@@ -48,6 +48,8 @@ class JudgeCalibration(_Part):
     """Area under the ROC curve, positives against uniformly drawn items; null where it was not measured."""
     auc_hard: float | None = Field(ge=0, le=1)
     """The same against hard negatives."""
+    recall: float | None = Field(None, ge=0, le=1)
+    """Recall@20 of the positives, of all items that were not in what the judge was fitted on."""
     brier: float | None = Field(ge=0)
     """Mean squared error of the probabilities."""
     bins: tuple[CalibrationBin, ...]
