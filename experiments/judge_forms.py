@@ -56,8 +56,7 @@ def fitted_forms(judge, stage, inner):
     for form in FORMS:
         evidence = [source for source in kept.values() if form["popularity"] or source.name != "popularity"]
         config = stage.judge.model_copy(update=form)
-        smaller = {"ease_text": 2 + form["popularity"]}
-        fitted = Judge(config, evidence, smaller)
+        fitted = Judge(config, evidence)
         reports = {report.name: report.recall for report in fitted.fit(inner, RandomStreams(stage.seed))}
         yield form, fitted, [places[source.name] for source in evidence], reports[config.name]
 

@@ -94,16 +94,13 @@ class JudgeConfig(EASEConfig):
         return self
 
 
-ALONE = " alone"
-"""Ends the name of a report on a single evidence; those on judges come before, that with all evidence last."""
-
-
 @dataclass(frozen=True)
 class JudgeReport:
     """How good a judge is on held-out positives of users that it was not fitted on.
 
     Attributes:
-        name: of the judge, or of a single evidence.
+        name: of the judge, or of a single evidence with "alone" behind it. Judges come first, that with all
+            evidence last of them.
         auc_uniform: P(a held-out positive scores above another unobserved item drawn uniformly).
         auc_hard: the same among the items that the strongest evidence ranks highest, positives and others: the
             hard negatives that a judge has to tell from false ones.
@@ -190,7 +187,7 @@ class Judge:
             reports.append(_report(name, sample, ~fitted, scores[~fitted], calibration))
             self.choice, self.calibration = choice, calibration
         for n, source in enumerate(self.evidence):
-            reports.append(_report(source.name + ALONE, sample, ~fitted, sample.features[~fitted, width * n]))
+            reports.append(_report(f"{source.name} alone", sample, ~fitted, sample.features[~fitted, width * n]))
         recalls = self._recalls(choices, inner, users[~is_fitting[users]])
         return [replace(report, recall=recall) for report, recall in zip(reports, recalls, strict=True)]
 
