@@ -40,7 +40,7 @@ from hnlmrec.negative_sampling.risk import Guard
 from hnlmrec.reporting.audit.calibration import read_calibration
 from hnlmrec.rng import RandomStreams
 from hnlmrec.training import TrainingConfig
-from hnlmrec.training.recognised import RecognisedPositives, automatic_share
+from hnlmrec.training.recognised import RecognisedPositives
 from hnlmrec.training.result import mark_judged_false
 
 N_USERS, N_ITEMS, N_GROUPS = 120, 60, 4
@@ -471,7 +471,8 @@ def test_a_guard_keeps_risky_candidates_out(name: str) -> None:
 def test_the_fewer_items_users_have_the_more_positives_are_recognised(n_each: int, share: float) -> None:
     users = np.repeat(np.arange(10), n_each)  # the others have none, and do not count
     train = Interactions.from_pairs(users, np.tile(np.arange(n_each), 10), N_USERS, N_ITEMS)
-    assert automatic_share(train) == share
+    assert TrainingConfig(recognised_share="auto").resolved(train).recognised_share == share
+    assert TrainingConfig(recognised_share=0.1).resolved(train).recognised_share == 0.1
 
 
 def test_recognised_positives_make_up_their_share() -> None:

@@ -41,7 +41,6 @@ from hnlmrec.pipeline.config import ModelSection, RecommenderSection, SamplerSec
 from hnlmrec.pipeline.graph import Stage, StageSummary
 from hnlmrec.rng import RandomStreams
 from hnlmrec.training import EpochReport, Trainer, TrainingConfig
-from hnlmrec.training.recognised import automatic_share
 
 log = logging.getLogger(__name__)
 
@@ -104,9 +103,9 @@ class TrainStage(Stage[TrainStageConfig]):
         initial, counts = self._initial(resources, inputs, streams)
         model, model_counts = self._model(dataset, inputs, streams, initial)
         sampler = SAMPLERS[config.sampler.name].build(resources, config.sampler)
-        training = self.training(inputs, dataset)
+        training = self.training(inputs)
         with self.progress.task(f"train {config.model.name} · {config.sampler.name}") as advance:
-            result = Trainer(
+            trainer = Trainer(
                 model,
                 sampler,
                 training,
@@ -116,7 +115,8 @@ class TrainStage(Stage[TrainStageConfig]):
                 folder=out,
                 progress=lambda report: _tell(report, advance),
                 description=self._description(),
-            ).fit(dataset)
+            )
+            result = trainer.fit(dataset)
         if result.first_is_best:
             log.warning(
                 "train %s, %s: the first evaluation (epoch %d) was the best, so nothing was gained from there on. "
@@ -133,19 +133,17 @@ class TrainStage(Stage[TrainStageConfig]):
             "best_epoch": result.best_epoch,
             **result.sampler_counts,
         }
-        is_chosen = config.training.recognised_share == "auto"
-        chosen = {"recognised_share": training.recognised_share} if is_chosen else {}
-        return StageSummary({**chosen, **counts})
+        automatic = {
+            name: getattr(trainer.config, name)
+            for name in ("batch_size", "recognised_share")
+            if getattr(training, name) == "auto"
+        }
+        return StageSummary({**automatic, **counts})
 
-    def training(self, inputs: Mapping[str, Path], dataset: InteractionDataset) -> TrainingConfig:
-        """Return the settings of the training, with what follows from the data; others read `inputs` for it."""
+    def training(self, inputs: Mapping[str, Path]) -> TrainingConfig:
+        """Return the settings of the training; others read `inputs` for them."""
         del inputs
-        training = self.config.training
-        if training.recognised_share != "auto":
-            return training
-        share = automatic_share(dataset.train)
-        log.info("recognised positives are %.1f %% of each batch, by how few items the users have", 100 * share)
-        return training.model_copy(update={"recognised_share": share})
+        return self.config.training
 
     def _model(
         self,
@@ -240,10 +238,10 @@ class RetrainStage(PretrainStage):
     nothing of the validation split.
     """
 
-    def training(self, inputs: Mapping[str, Path], dataset: InteractionDataset) -> TrainingConfig:
+    def training(self, inputs: Mapping[str, Path]) -> TrainingConfig:
         """Return the settings with that number of epochs, and one evaluation, which chooses nothing."""
         epochs = read_json(inputs["like"] / "training.json")["best_epoch"]
-        return super().training(inputs, dataset).model_copy(update={"epochs": epochs, "evaluate_every": epochs})
+        return super().training(inputs).model_copy(update={"epochs": epochs, "evaluate_every": epochs})
 
 
 class EvaluateStageConfig(Config):

@@ -99,6 +99,8 @@ class Trajectory:
     def _followers(self, training: TrainingConfig) -> dict[str, Follower]:
         # The projector's objective reads no negatives, so that one serves all, and one follower teaches it.
         projector, taught = self.builder.projector(), False
+        batch_size = training.resolved(self.world.dataset.train).batch_size
+        assert batch_size != "auto"
         followers = {}
         for name, method in self.methods.items():
             followers[name] = Follower(
@@ -106,7 +108,7 @@ class Trajectory:
                 self.builder.positives(method),
                 torch.Generator().manual_seed(self.streams.integer("followers")),
                 learning_rate=training.learning_rate,
-                batch_size=training.resolved_batch_size(len(self.world.dataset.train)),
+                batch_size=batch_size,
                 learns=not (method.projects and taught),
             )
             taught |= method.projects

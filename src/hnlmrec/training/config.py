@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import torch
 from pydantic import Field
 
 from hnlmrec.config import Config, added, runtime
+from hnlmrec.data.interactions import Interactions
 from hnlmrec.errors import ConfigError
 from hnlmrec.processes import best_device
-
-_STEPS = 32  # an epoch, about
-_BATCHES = (512, 4096)
+from hnlmrec.training.automatic import automatic_batch_size, automatic_share
 
 
 class TrainingConfig(Config):
@@ -95,12 +93,12 @@ class TrainingConfig(Config):
         """Whether the training learns from a judge's table."""
         return bool(self.recognised_share or self.order_weight)
 
-    def resolved_batch_size(self, n_pairs: int) -> int:
-        """Return the positives of a step, of a train split of so many pairs."""
-        if self.batch_size != "auto":
-            return self.batch_size
-        nearest = 2 ** round(math.log2(max(n_pairs, 1) / _STEPS))
-        return int(min(max(nearest, _BATCHES[0]), _BATCHES[1]))
+    def resolved(self, train: Interactions) -> Self:
+        """Return these settings with a number for each that is `auto`, for a training on that split."""
+        rules = {"batch_size": automatic_batch_size, "recognised_share": automatic_share}
+        return self.model_copy(
+            update={name: rule(train) for name, rule in rules.items() if getattr(self, name) == "auto"}
+        )
 
 
 def resolve_device(name: str) -> torch.device:

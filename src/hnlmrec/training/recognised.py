@@ -5,24 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from hnlmrec.data.interactions import Interactions
 from hnlmrec.data.judgements import JudgementTable
 from hnlmrec.models.base import Batch
 from hnlmrec.training.config import TrainingConfig
-
-_WORTH = 6.0  # items of each user that the recognised ones count as beside the observed ones
-_MOST = 0.5
-
-
-def automatic_share(train: Interactions) -> float:
-    """Return the share of a batch's positives that are to be recognised ones, in [0, 0.5].
-
-    min(0.5, 6 / (6 + n)), with n the mean number of train items of a user: as if each had six items more. Where
-    users have few, little is observed, and a judge's word counts for much. Our own rule, from the shares that were
-    best on validation of six data sets (docs/false-negatives.md), so a search may well find better.
-    """
-    mean = len(train) / max(int(np.count_nonzero(train.degrees)), 1)
-    return round(min(_WORTH / (_WORTH + mean), _MOST), 3)
 
 
 class RecognisedPositives:
@@ -33,7 +18,7 @@ class RecognisedPositives:
 
     Args:
         table: the judgements; the best `recognised_per_user` of each user are used.
-        config: the fields whose names begin with `recognised_` are read.
+        config: the fields whose names begin with `recognised_` are read; the share is a number.
         device: of the batches.
     """
 
@@ -42,7 +27,7 @@ class RecognisedPositives:
         weights = np.bincount(best.items)[best.items] ** -config.recognised_evenness
         if config.recognised_weighting == "probability":
             weights *= best.probabilities
-        assert config.recognised_share != "auto"  # the trainer has refused it
+        assert config.recognised_share != "auto"  # resolved
         self.share = config.recognised_share
         self.users = torch.from_numpy(best.users).to(device)
         self.items = torch.from_numpy(best.items).to(device)

@@ -54,17 +54,18 @@ class Trainer:
     Args:
         model: moved to the device of the configuration.
         sampler: likewise.
-        config: see `TrainingConfig`.
+        config: see `TrainingConfig`; what is `auto` in it becomes a number in `fit`.
         streams: the run's random streams; shuffling and drawing have streams of their own.
         evaluate: measures embeddings on a split.
-        judgements: which unobserved pairs are probably positives; read where `recognised_share`
+        judgements: which unobserved pairs are probably positives; needed where `recognised_share`
             or `order_weight` is above 0.
         folder: for metrics.jsonl, checkpoints and the results; None to keep nothing.
         progress: called after each epoch.
         description: settings beside those of the training, for the loggers to show.
 
     Raises:
-        ConfigError: the device is not there, or cannot do mixed precision; or there are loggers, and no folder.
+        ConfigError: the device is not there, or cannot do mixed precision; there are loggers, and no folder; or
+            there are no judgements to learn from.
     """
 
     def __init__(
@@ -99,8 +100,15 @@ class Trainer:
         ):  # initial values come from the CPU, so they are the same everywhere
             model.generator = self._generator("model")
         self.rng = self._generator("negatives")
-        self.recognised = self._recognised(judgements)
-        self.order = self._order(judgements)
+        if config.needs_judge and (judgements is None or not len(judgements)):
+            name = "recognised_share" if config.recognised_share else "order_weight"
+            raise ConfigError(
+                f"training.{name} is {getattr(config, name)}, and there are no judgements to learn from. "
+                "They come from the stage `judge` of `hnlmrec run`; or set it to 0."
+            )
+        self.judgements = judgements
+        self.recognised: RecognisedPositives | None = None  # both are made in fit, from resolved settings
+        self.order: JudgedOrder | None = None
         self.judged_false = None if judgements is None else judgements.best(config.recognised_per_user)
         parameters = [p for module in (model, sampler) for p in module.parameters() if p.requires_grad]
         self.optimizer = torch.optim.Adam(parameters, lr=config.learning_rate, fused=True)
@@ -116,12 +124,13 @@ class Trainer:
                 checkpoint is of another run.
             TrainingDivergedError: a loss or an embedding is no longer finite.
         """
-        config = self.config
+        self.config = config = self.config.resolved(dataset.train)
         if not len(dataset.train) or not len(dataset.split(config.select_on)):
             raise ConfigError(
                 f"training needs a train split and a {config.select_on} split that are not empty; this data set "
                 f"has {len(dataset.train)} and {len(dataset.split(config.select_on))} pairs."
             )
+        self._learn_from_judgements()
         self.drawn.train = dataset.train
         identity = self._identity(dataset)
         self._resume(identity)
@@ -142,6 +151,16 @@ class Trainer:
         if self.best is None:  # prolonged from a checkpoint by nothing
             self._evaluate(dataset, {})
         return self._finish(dataset)
+
+    def _learn_from_judgements(self) -> None:
+        config, table = self.config, self.judgements
+        if table is None:
+            return
+        if config.recognised_share:
+            self.recognised = RecognisedPositives(table, config, self.device)
+        if config.order_weight:
+            n_users = len(self.model.ego_embeddings().users)
+            self.order = JudgedOrder(table, n_users, config.order_per_user, self.device)
 
     def _run_epoch(self, dataset: InteractionDataset, pairs: tuple[Tensor, ...]) -> dict[str, float]:
         """Train an epoch and evaluate it where it is due; return the mean of each loss."""
@@ -182,7 +201,8 @@ class Trainer:
         users, positives = users[order], positives[order]
         sums: dict[str, Tensor] = {}
         n_steps = 0
-        size = self.config.resolved_batch_size(len(users))
+        size = self.config.batch_size
+        assert size != "auto"  # resolved
         for batch in map(Batch, torch.split(users, size), torch.split(positives, size)):
             for name, loss in self._train_step(epoch + 1, batch).items():
                 sums[name] = sums[name] + loss.detach() if name in sums else loss.detach()
@@ -224,31 +244,6 @@ class Trainer:
         if self.processes.is_main:
             self.drawn.add(epoch, step.batch, step)
         return step.losses
-
-    def _recognised(self, judgements: JudgementTable | None) -> RecognisedPositives | None:
-        if not self.config.recognised_share:
-            return None
-        if self.config.recognised_share == "auto":
-            raise ConfigError(
-                "training.recognised_share = auto is for `hnlmrec run` and studies, which work it out from the "
-                "data. Give a number in [0, 1) here, such as hnlmrec.training.recognised.automatic_share's."
-            )
-        return RecognisedPositives(self._needed(judgements, "recognised_share"), self.config, self.device)
-
-    def _order(self, judgements: JudgementTable | None) -> JudgedOrder | None:
-        if not self.config.order_weight:
-            return None
-        n_users = len(self.model.ego_embeddings().users)
-        table = self._needed(judgements, "order_weight")
-        return JudgedOrder(table, n_users, self.config.order_per_user, self.device)
-
-    def _needed(self, judgements: JudgementTable | None, setting: str) -> JudgementTable:
-        if judgements is None or not len(judgements):
-            raise ConfigError(
-                f"training.{setting} is {getattr(self.config, setting):g}, and there are no judgements to learn "
-                "from. They come from the stage `judge` of `hnlmrec run`; or set it to 0."
-            )
-        return judgements
 
     def _precision(self) -> AbstractContextManager[Any]:
         return torch.autocast("cuda", torch.bfloat16) if self.config.mixed_precision else nullcontext()
