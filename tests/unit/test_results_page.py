@@ -113,6 +113,7 @@ def summary(**changes: Any) -> dict[str, Any]:
         "done": 9,
         "failed": [{"cell": "toys mf file", "error": "no file /home/me/negatives.csv"}],
         "machine": {"system": "Linux x86_64", "cores": 2, "memory_gib": 8.0, "accelerator": ""},
+        "finished": "2026-11-29",
         "overrides": ["study.seeds=[0,1]", "resources.processes=2", "llm.base_url=http://10.0.0.1/v1"],
         "environment": {"hnlmrec": "0.1.0", "commit": "0" * 40, "packages": {"torch": "2.13"}},
         "config": config,
@@ -165,7 +166,7 @@ def test_the_page_says_what_was_run_and_what_held(study: Path, tmp_path: Path) -
     assert "No study" in write_results_page(results, page).read_text()
     publish_study(study, results, page.with_suffix(""))
     overview = write_results_page(results, page).read_text()
-    assert "| [Known things](results/known.md) | toys | 2 | 9 of 10 | 3 |" in overview
+    assert "| [Known things](results/known.md) | 2026-11-29 | toys | 2 | 9 of 10 | 3 |" in overview
     own = page.with_suffix("") / "known.md"
     text = own.read_text()
     assert "[results](../results.md)" in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,7 @@ def _summary(
         "done": len(cells) - len(errors),
         "failed": [{"cell": cell.place.name, "error": error} for cell, error in errors.items()],
         "seconds": round(seconds, 3),
+        "finished": datetime.now(UTC).date().isoformat(),
         "config": study.config.model_dump(mode="json"),
         "settings": list(study.grid.overrides),
         "overrides": list(study.overrides),

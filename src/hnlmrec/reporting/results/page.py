@@ -29,7 +29,8 @@ Written by `hnlmrec results` from the files in `{{results}}`, which [studies](st
 its own. Every claim is decided by a rule, from the tests: HNLMRec is compared with the *best* method of each
 family on test (which favours that method), under the same initialisation; **yes** or **no** needs p < 0.05 in a
 paired t-test over users, Holm's correction over the claims of a table. These tests see the trained systems of
-these seeds; in how many seeds the mean is higher stands beside them.
+these seeds; in how many seeds the mean is higher stands beside them. A study has the settings that HNLMRec had
+when it was measured; how these have changed is in `experiments/LOG.md`.
 """
 
 
@@ -89,12 +90,13 @@ def _overview(studies: Sequence[_Study], folder: Path) -> str:
     if not studies:
         return "No study has been published yet.\n"
     lines = [
-        "| study | data sets | seeds | runs | claims | hold | contradicted | not shown |",
-        "|---|---|---:|---:|---:|---:|---:|---:|",
+        "| study | measured | data sets | seeds | runs | claims | hold | contradicted | not shown |",
+        "|---|---|---|---:|---:|---:|---:|---:|---:|",
     ]
     for study in studies:
         counts = dict(study.claims["verdict"].value_counts().iter_rows())
         told = [
+            study.facts["measured"] or "–",
             _data_sets(study.facts),
             len(study.facts["seeds"]),
             f"{study.facts['done']} of {study.facts['cells']}",
@@ -124,6 +126,7 @@ def _facts(facts: Mapping[str, Any]) -> str:
     torch = facts["packages"].get("torch")
     rows = [
         ("study", f"shipped, `{facts['shipped']}`" if facts["shipped"] else f"`{facts['study']}`"),
+        ("measured", facts["measured"] or "–"),
         ("data sets", _data_sets(facts)),
         ("runs", f"{facts['done']} of {facts['cells']}"),
         ("seeds", f"{', '.join(map(str, facts['seeds']))} ({_varied(facts['vary'])})"),

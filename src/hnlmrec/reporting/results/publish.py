@@ -84,6 +84,7 @@ def study_facts(summary: Mapping[str, Any], results: pl.DataFrame) -> dict[str, 
         "variants": [{**variant, "set": without_machine(variant["set"])} for variant in config["variants"]],
         "vary_values": {entry["label"] or entry["key"]: entry["values"] for entry in config["vary"]},
         "trials": config["search"]["trials"],
+        "measured": summary.get("finished", ""),  # studies did not say it at first
         "run_seconds": round(float(trained["seconds"].sum()), 1),
         "version": environment["hnlmrec"],
         "commit": environment["commit"],
