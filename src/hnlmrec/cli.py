@@ -244,6 +244,9 @@ def recommend(
     cold_items: Annotated[
         Path | None, typer.Option(help="Recommend these items (JSON lines) by their text, not the catalogue.")
     ] = None,
+    judge: Annotated[
+        bool, typer.Option("--judge", help="With --user or --all: the lists of the run's judge, not the model's.")
+    ] = False,
     k: Annotated[int, typer.Option("-k", min=1, help="Number of items.")] = 10,
     as_json: Json = False,
 ) -> None:
@@ -251,7 +254,7 @@ def recommend(
     from hnlmrec.pipeline.results import open_run
     from hnlmrec.serving.requests import Request, answer, text_of
 
-    request = Request(user, history, history_file, similar, everyone, out, cold_items, k)
+    request = Request(user, history, history_file, similar, everyone, out, cold_items, judge, k)
     said = answer(open_run(run_folder), request)
     typer.echo(json.dumps(said, ensure_ascii=False) if as_json else text_of(said))
 

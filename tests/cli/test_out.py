@@ -73,6 +73,34 @@ def test_recommendations_of_all_users_agree_with_those_of_one(
         assert frame.filter(user_id=user)["item_id"].to_list() == [row["item_id"] for row in alone]
 
 
+def test_the_lists_of_the_judge_can_be_had(cli: Cli, data: Path) -> None:
+    judged = ("training.recognised_share=0.3", "training.recognised_per_user=3", "judge.name=ease_text")
+    run = train(cli, data, "dns", *TEXT, *judged, "judge.top=12")
+    opened = open_run(Path(run))
+    vectors = vectors_of_run(opened)
+    table = pl.read_parquet(opened.payload("judge") / "judgements.parquet")
+    frame = table.filter(user_id="u3").sort("score", descending=True)
+    users = np.repeat(vectors.dataset.users.numbers(["u3"]), len(frame))
+    is_seen = vectors.seen.contains(users, vectors.dataset.items.numbers(frame["item_id"].to_list()))
+    expected = frame.filter(pl.Series(~is_seen))["item_id"].to_list()[:3]
+    items = cli("recommend", run, "--user", "u3", "--judge", "-k", "3", "--json").json["items"]
+    assert [row["item_id"] for row in items] == expected
+    assert items[0]["title"].startswith("Film")
+    assert items[0]["score"] == pytest.approx(frame.filter(item_id=expected[0])["score"][0], abs=1e-6)
+    cli("recommend", run, "--all", "--judge", "--out", "judged.parquet", "-k", "3")
+    written = pl.read_parquet("judged.parquet")
+    assert written.filter(user_id="u3")["item_id"].to_list() == expected
+    assert written["user_id"].n_unique() == 30
+    assert set(written["rank"]) == {1, 2, 3}
+    for options, says in (
+        (["--user", "u3", "-k", "13"], "judge.top"),
+        (["--history", "i1"], "with --user ID"),
+    ):
+        outcome = cli("recommend", run, "--judge", *options)
+        assert outcome.status == 2
+        assert says in " ".join(outcome.stderr.split())
+
+
 def test_cold_items_are_recommended_by_their_text(cli: Cli, data: Path) -> None:
     run = train(cli, data, "dns", *TEXT, "training.epochs=12", "training.learning_rate=0.1")
     cold = data / "cold.jsonl"
@@ -103,6 +131,7 @@ WRONG_REQUESTS = [
     (["--user", "u3", "--out", "x.parquet"], ["--all"]),
     (["--user", "u3", "--cold-items", "COLD"], ["no vectors of item texts", "initialisation=semantic"]),
     (["--similar", "i3", "--cold-items", "COLD"], ["--similar"]),
+    (["--user", "u1", "--judge"], ["has no judge"]),
 ]
 
 

@@ -53,7 +53,10 @@ class JudgementTable:
         order = np.lexsort((self.items, -self.scores, self.users))
         users = self.users[order]
         starts = np.searchsorted(users, users)  # where each row's user begins
-        rows = order[np.arange(len(order)) - starts < k]
+        return self.rows(order[np.arange(len(order)) - starts < k])
+
+    def rows(self, rows: Numbers) -> JudgementTable:
+        """Return some rows, by their numbers."""
         return JudgementTable(self.users[rows], self.items[rows], self.probabilities[rows], self.scores[rows])
 
     def lists(self, users: Numbers, items: Numbers) -> npt.NDArray[np.bool_]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,8 @@ import polars as pl
 
 from hnlmrec.data.embeddings import unit_rows
 from hnlmrec.data.interactions import Interactions, Numbers
+from hnlmrec.data.judgements import JudgementTable
+from hnlmrec.errors import ConfigError
 from hnlmrec.evaluation.top_k import select_top
 from hnlmrec.serving.vectors import TrainedVectors, numbers_of, rows_of
 
@@ -61,6 +63,40 @@ def recommend(vectors: TrainedVectors, user_ids: list[str], k: int) -> pl.DataFr
 def recommend_all(vectors: TrainedVectors, k: int) -> Iterator[pl.DataFrame]:
     """Yield the recommendations of all users in the order of their numbers, some a frame; see `recommend`."""
     return _ranked(vectors, np.arange(vectors.dataset.n_users), vectors.check_k(k))
+
+
+def recommend_judged(
+    vectors: TrainedVectors, table: JudgementTable, user_ids: Sequence[str], k: int
+) -> pl.DataFrame:
+    """Return the k items that a judge lists first for each user and that are not known: columns as in `RANKED`.
+
+    The score is the judge's. A user of whom less is listed gets fewer than k rows.
+
+    Raises:
+        UnknownIdError: a user is not in the data set.
+        ConfigError: k is below 1, or larger than the longest list.
+    """
+    dataset, numbers = vectors.dataset, numbers_of(vectors.dataset.users, user_ids)
+    longest = int(np.bincount(table.users).max(initial=0))
+    if not 1 <= k <= longest:
+        raise ConfigError(
+            f"k = {k} was given, and the judge lists {longest:,} items for a user: give a k from 1 to that, or "
+            "run with a larger judge.top."
+        )
+    wanted = np.isin(table.users, numbers) & ~vectors.seen.contains(table.users, table.items)
+    best = table.rows(np.flatnonzero(wanted)).best(k)
+    ranks = np.arange(len(best)) - np.searchsorted(best.users, best.users) + 1
+    ids = dataset.items.ids(best.items.tolist())
+    return pl.DataFrame(
+        {
+            "user_id": dataset.users.ids(best.users.tolist()),
+            "rank": ranks,
+            "item_id": ids,
+            "title": [vectors.titles.get(id_, "") for id_ in ids],
+            "score": best.scores,
+        },
+        schema=RANKED,
+    )
 
 
 def recommend_to_vector(

@@ -9,13 +9,21 @@ from typing import Any
 
 import polars as pl
 
+from hnlmrec.data.judgements import JudgementTable
 from hnlmrec.data.streaming import write_parquet
 from hnlmrec.data.tables import read_text
 from hnlmrec.errors import ConfigError, DataError
 from hnlmrec.pipeline.results import Run
 from hnlmrec.serving.cold_items import cold_catalogue
 from hnlmrec.serving.new_users import FoldIn
-from hnlmrec.serving.ranking import RANKED, recommend, recommend_all, recommend_to_vector, similar_items
+from hnlmrec.serving.ranking import (
+    RANKED,
+    recommend,
+    recommend_all,
+    recommend_judged,
+    recommend_to_vector,
+    similar_items,
+)
 from hnlmrec.serving.vectors import TrainedVectors, numbers_of, vectors_of_run
 
 _WAYS = "--user ID, --history ITEM,ITEM,…, --history-file FILE, --similar ITEM, or --all"
@@ -33,6 +41,7 @@ class Request:
         everyone: recommend to all users, into the file `out`.
         out: a Parquet file.
         cold_items: JSON lines of items to recommend in place of the catalogue.
+        judge: recommend what the run's judge lists, instead of what the trained model scores high.
         k: number of items.
     """
 
@@ -43,6 +52,7 @@ class Request:
     everyone: bool = False
     out: Path | None = None
     cold_items: Path | None = None
+    judge: bool = False
     k: int = 10
 
     def __post_init__(self) -> None:
@@ -57,6 +67,11 @@ class Request:
             )
         if self.similar is not None and self.cold_items is not None:
             raise ConfigError("--similar looks in the catalogue: give it without --cold-items.")
+        if self.judge and ((self.user is None and not self.everyone) or self.cold_items is not None):
+            raise ConfigError(
+                "--judge gives what was judged for the run's users, of its catalogue: give it with --user ID, or "
+                "with --all."
+            )
 
 
 def answer(run: Run, request: Request) -> dict[str, Any]:
@@ -64,10 +79,12 @@ def answer(run: Run, request: Request) -> dict[str, Any]:
 
     Raises:
         UnknownIdError: a user or an item is not in the run's data set.
-        ConfigError: k is larger than the catalogue.
+        ConfigError: k is larger than the catalogue, or than the judge's lists; the run has no judge.
         DataError: a history is empty, or cold items cannot be placed.
     """
     vectors = vectors_of_run(run)
+    if request.judge:
+        return _judged(run, vectors, request)
     if request.similar is not None:
         return {"item": request.similar, "items": _items(similar_items(vectors, request.similar, request.k))}
     catalogue = vectors if request.cold_items is None else cold_catalogue(run, vectors, request.cold_items)
@@ -113,6 +130,21 @@ def text_of(said: dict[str, Any]) -> str:
         for place, item in enumerate(said["items"], 1)
     ]
     return "\n".join(lines)
+
+
+def _judged(run: Run, vectors: TrainedVectors, request: Request) -> dict[str, Any]:
+    if "judge" not in run.stages:
+        raise ConfigError(
+            f"the run {run.folder} has no judge: recommend without --judge, or run it with a [judge] that "
+            "something reads, such as training.recognised_share or sampler.risk_penalty."
+        )
+    table = JudgementTable.load(run.payload("judge"), vectors.dataset)
+    if request.out is not None:
+        frame = recommend_judged(vectors, table, vectors.dataset.users.all_ids, request.k)
+        rows = write_parquet([frame], RANKED, request.out)
+        return {"out": str(request.out), "users": vectors.dataset.n_users, "rows": rows, "k": request.k}
+    user = str(request.user)
+    return {"user": user, "items": _items(recommend_judged(vectors, table, [user], request.k))}
 
 
 def _history(request: Request) -> list[str]:
