@@ -76,27 +76,22 @@ def recommend_judged(
         UnknownIdError: a user is not in the data set.
         ConfigError: k is below 1, or larger than the longest list.
     """
-    dataset, numbers = vectors.dataset, numbers_of(vectors.dataset.users, user_ids)
+    numbers = numbers_of(vectors.dataset.users, user_ids)
     longest = int(np.bincount(table.users).max(initial=0))
     if not 1 <= k <= longest:
         raise ConfigError(
             f"k = {k} was given, and the judge lists {longest:,} items for a user: give a k from 1 to that, or "
             "run with a larger judge.top."
         )
-    wanted = np.isin(table.users, numbers) & ~vectors.seen.contains(table.users, table.items)
-    best = table.rows(np.flatnonzero(wanted)).best(k)
-    ranks = np.arange(len(best)) - np.searchsorted(best.users, best.users) + 1
-    ids = dataset.items.ids(best.items.tolist())
-    return pl.DataFrame(
-        {
-            "user_id": dataset.users.ids(best.users.tolist()),
-            "rank": ranks,
-            "item_id": ids,
-            "title": [vectors.titles.get(id_, "") for id_ in ids],
-            "score": best.scores,
-        },
-        schema=RANKED,
-    )
+    place = np.full(vectors.dataset.n_users, -1)
+    place[numbers] = np.arange(len(numbers))
+    wanted = (place[table.users] >= 0) & ~vectors.seen.contains(table.users, table.items)
+    listed = table.rows(np.flatnonzero(wanted)).best(k)
+    cells = place[listed.users], np.arange(len(listed)) - np.searchsorted(listed.users, listed.users)
+    best = np.full((len(numbers), k), -1, dtype=np.int32)
+    scores = np.full(best.shape, -np.inf, dtype=np.float32)
+    best[cells], scores[cells] = listed.items, listed.scores
+    return _frame(vectors, user_ids, best, scores)
 
 
 def recommend_to_vector(
@@ -134,7 +129,9 @@ def _ranked(vectors: TrainedVectors, numbers: Numbers, k: int) -> Iterator[pl.Da
         yield _frame(vectors, vectors.dataset.users.ids(chunk.tolist()), *best)
 
 
-def _frame(vectors: TrainedVectors, names: list[str], best: npt.NDArray[np.int32], scores: Matrix) -> pl.DataFrame:
+def _frame(
+    vectors: TrainedVectors, names: Sequence[str], best: npt.NDArray[np.int32], scores: Matrix
+) -> pl.DataFrame:
     there = best >= 0
     ids = vectors.dataset.items.ids(best[there].tolist())
     n_items = best.shape[1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,17 +83,24 @@ def answer(run: Run, request: Request) -> dict[str, Any]:
         DataError: a history is empty, or cold items cannot be placed.
     """
     vectors = vectors_of_run(run)
-    if request.judge:
-        return _judged(run, vectors, request)
+    judged = _judgements(run, vectors) if request.judge else None
     if request.similar is not None:
         return {"item": request.similar, "items": _items(similar_items(vectors, request.similar, request.k))}
     catalogue = vectors if request.cold_items is None else cold_catalogue(run, vectors, request.cold_items)
     if request.out is not None:
-        frames: Iterator[pl.DataFrame] = recommend_all(catalogue, request.k)
+        frames: Iterable[pl.DataFrame]
+        if judged is None:
+            frames = recommend_all(catalogue, request.k)
+        else:
+            frames = [recommend_judged(vectors, judged, vectors.dataset.users.all_ids, request.k)]
         rows = write_parquet(frames, RANKED, request.out)
         return {"out": str(request.out), "users": vectors.dataset.n_users, "rows": rows, "k": request.k}
     if request.user is not None:
-        return {"user": request.user, "items": _items(recommend(catalogue, [request.user], request.k))}
+        if judged is None:
+            best = recommend(catalogue, [request.user], request.k)
+        else:
+            best = recommend_judged(vectors, judged, [request.user], request.k)
+        return {"user": request.user, "items": _items(best)}
     history = _history(request)
     return {"history": history, "items": _items(recommend_to_new_user(vectors, catalogue, history, request.k))}
 
@@ -132,19 +139,13 @@ def text_of(said: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _judged(run: Run, vectors: TrainedVectors, request: Request) -> dict[str, Any]:
+def _judgements(run: Run, vectors: TrainedVectors) -> JudgementTable:
     if "judge" not in run.stages:
         raise ConfigError(
             f"the run {run.folder} has no judge: recommend without --judge, or run it with a [judge] that "
             "something reads, such as training.recognised_share or sampler.risk_penalty."
         )
-    table = JudgementTable.load(run.payload("judge"), vectors.dataset)
-    if request.out is not None:
-        frame = recommend_judged(vectors, table, vectors.dataset.users.all_ids, request.k)
-        rows = write_parquet([frame], RANKED, request.out)
-        return {"out": str(request.out), "users": vectors.dataset.n_users, "rows": rows, "k": request.k}
-    user = str(request.user)
-    return {"user": user, "items": _items(recommend_judged(vectors, table, [user], request.k))}
+    return JudgementTable.load(run.payload("judge"), vectors.dataset)
 
 
 def _history(request: Request) -> list[str]:

@@ -102,8 +102,10 @@ class Trainer:
         self.rng = self._generator("negatives")
         if config.needs_judge and (judgements is None or not len(judgements)):
             name = "recognised_share" if config.recognised_share else "order_weight"
+            value = getattr(config, name)
+            given = value if value == "auto" else f"{value:g}"
             raise ConfigError(
-                f"training.{name} is {getattr(config, name)}, and there are no judgements to learn from. "
+                f"training.{name} is {given}, and there are no judgements to learn from. "
                 "They come from the stage `judge` of `hnlmrec run`; or set it to 0."
             )
         self.judgements = judgements
