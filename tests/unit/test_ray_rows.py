@@ -198,8 +198,11 @@ def told(server_url: str) -> list[Any]:
 
 def is_gone(pid: int) -> bool:
     for _ in range(200):
-        status = Path(f"/proc/{pid}/stat")
-        if not status.exists() or status.read_text().split()[2] == "Z":
+        try:
+            status = Path(f"/proc/{pid}/stat").read_text()
+        except (FileNotFoundError, ProcessLookupError):  # the second where it ends between opening and reading
+            return True
+        if status.split()[2] == "Z":
             return True
         time.sleep(0.02)
     return False
