@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union
 
-from pydantic import Field, TypeAdapter, create_model, model_validator
+from pydantic import BeforeValidator, Field, create_model, model_validator
 
 from hnlmrec.alignment import AlignmentConfig
 from hnlmrec.config import Config, runtime
@@ -53,19 +53,16 @@ else:
     EnhancementSection = _choice(ENHANCEMENTS)
 
 
-_MODEL: TypeAdapter[Any] = TypeAdapter(ModelSection)  # made once: slow beside what they are used for
-_SAMPLER: TypeAdapter[Any] = TypeAdapter(SamplerSection)
-
-
-def _section(kind: TypeAdapter[Any], name: str) -> Any:
-    return kind.validate_python({"name": name})
+def _default(name: str) -> Any:
+    """Return what makes a section without a name that of an entry, so that its keys can be set alone."""
+    return BeforeValidator(lambda given: {"name": name, **given} if isinstance(given, dict) else given)
 
 
 class PretrainSection(Config):
     """Section [pretrain]: the CF model whose vectors are the collaborative signals."""
 
-    model: ModelSection = Field(default_factory=lambda: _section(_MODEL, "lightgcn"))
-    sampler: SamplerSection = Field(default_factory=lambda: _section(_SAMPLER, "dns"))
+    model: Annotated[ModelSection, _default("lightgcn")] = Field({}, validate_default=True)
+    sampler: Annotated[SamplerSection, _default("dns")] = Field({}, validate_default=True)
     training: TrainingConfig = TrainingConfig()
 
 
@@ -130,12 +127,12 @@ class RunConfig(Config):
     judge_encoder: EncoderConfig | None = None
     """A language model (`causal_lm`) or other encoder whose vectors of the items' texts the judge tunes on
     behaviour, beside those of `encoder`; null for none."""
-    model: ModelSection = Field(default_factory=lambda: _section(_MODEL, DEFAULT_NAMES["model"]))
+    model: Annotated[ModelSection, _default(DEFAULT_NAMES["model"])] = Field({}, validate_default=True)
     """The CF model, by `name`; LightGCN where none is given."""
     enhancement: EnhancementSection | None = None
     """An LLM-enhanced baseline around the model, by `name`; null trains the model as it is."""
     preferences: PreferencesConfig = PreferencesConfig()
-    sampler: SamplerSection = Field(default_factory=lambda: _section(_SAMPLER, DEFAULT_NAMES["sampler"]))
+    sampler: Annotated[SamplerSection, _default(DEFAULT_NAMES["sampler"])] = Field({}, validate_default=True)
     """The negative sampler, by `name`; semantic where none is given."""
     alignment: AlignmentConfig = AlignmentConfig()
     training: TrainingConfig = TrainingConfig()

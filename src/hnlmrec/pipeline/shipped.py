@@ -11,7 +11,7 @@ from typing import Any
 from hnlmrec.config import apply_overrides, build, read_toml
 from hnlmrec.data.sources import is_prepared
 from hnlmrec.errors import ConfigError, MissingFileError, lookup
-from hnlmrec.pipeline.config import DEFAULT_NAMES, RunConfig
+from hnlmrec.pipeline.config import RunConfig
 
 _FOLDER = Path(__file__).parent.parent / "configs"
 
@@ -80,9 +80,6 @@ def build_run_config(values: dict[str, Any], overrides: Iterable[str], where: st
         ConfigError: lists every problem, and says `where` the values came from.
     """
     merged = apply_overrides(values, overrides)
-    for section, name in DEFAULT_NAMES.items():  # a section may be changed without repeating its default name
-        if isinstance(merged.get(section), dict):
-            merged[section].setdefault("name", name)
     training, data = merged.get("training"), merged.get("data")
     if isinstance(training, dict) and isinstance(data, dict) and training.get("select_on") == "test":
         source = data.get("source")
