@@ -20,6 +20,8 @@ from hnlmrec.negative_sampling.base import Negatives, SamplerResources
 from hnlmrec.negative_sampling.candidates import CandidateConfig, CandidateSampler, NCandidates, choose
 from hnlmrec.negative_sampling.layers import own_layer_pairs, pool
 
+_IN_CACHE = 2**18  # numbers of the candidates' vectors that are worked on at once: 1 MiB
+
 
 class DENSConfig(CandidateConfig):
     """The K negatives are each chosen from n candidates of their own."""
@@ -108,14 +110,26 @@ class DENSSampler(CandidateSampler):
         self, users: Tensor, user: Tensor, relevant: Tensor, tables: list[Tensor], candidates: Tensor
     ) -> Tensor:
         """Return each layer's picks: [B], [L, B, d] twice, L of [n_items, d], int64 [B, K, n] -> [L, B, K]."""
+        items, places = torch.unique(candidates, return_inverse=True)  # [M], so that W_n e_j is made once an item
         picks = []
         for layer, table in enumerate(tables):
-            vectors = take(table, candidates)  # [B, K, n, d]
-            gate = self.negative_gate(vectors, relevant[layer, :, None, None])
-            vectors *= gate.neg_().add_(self.keep)  # keep e_j - r_j, in place since these tensors are large
-            scores = (vectors @ user[layer][:, None, :, None]).squeeze(3)  # [B, K, n]
+            scores = self._scores(user[layer], relevant[layer], take(table, items), places)
             picks.append(choose(candidates, self.guarded(users, candidates, scores).argmax(dim=2)))
         return torch.stack(picks)
+
+    def _scores(self, user: Tensor, relevant: Tensor, vectors: Tensor, places: Tensor) -> Tensor:
+        """Return e_u . (keep e_j - r_j): [B, d] twice, [M, d], int64 [B, K, n] in M -> [B, K, n]."""
+        own, context = self.negative_gate.parts(vectors, relevant)
+        # On a CPU a few pairs at a time: their candidates' vectors stay in its cache.
+        numbers = places[0].numel() * vectors.shape[1]
+        step = max(1, _IN_CACHE // numbers) if places.device.type == "cpu" else len(places)
+        parts = (torch.split(part, step) for part in (user, context, places))
+        scores = []
+        for of_user, of_context, at in zip(*parts, strict=True):
+            gate = (take(own, at) + of_context[:, None, None]).sigmoid_()  # [b, K, n, d]
+            factors = gate.neg_().add_(self.keep).mul_(take(vectors, at))
+            scores.append((factors @ of_user[:, None, :, None]).squeeze(3))
+        return torch.cat(scores)
 
     def _factors(self, positive: Tensor, relevant: Tensor, negative: Tensor) -> tuple[Tensor, ...]:
         """Return relevant and irrelevant factors: positive's [L, B, 1, d] and the negatives' [L, B, K, d]."""
@@ -156,6 +170,11 @@ class _Gate(nn.Module):
         )
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        gate = functional.linear(x, self.own)
-        gate += functional.linear(context, self.context, self.own_bias + self.context_bias)
+        gate, of_context = self.parts(x, context)
+        gate += of_context
         return gate.sigmoid_()  # in place, since these are the largest tensors of a step
+
+    def parts(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Return W x and b + V context + c, whose sum the sigmoid is taken of."""
+        of_context = functional.linear(context, self.context, self.own_bias + self.context_bias)
+        return functional.linear(x, self.own), of_context
