@@ -38,6 +38,17 @@ def test_who_has_no_recognised_positives_learns_no_order_either(name: str) -> No
     assert {cell.place.variant for cell in cells if cell.config.training.order_weight} == set()
 
 
+@pytest.mark.parametrize("name", [name for name in shipped_studies() if name != "tiny"])
+def test_what_a_study_calls_hnlmrec_is_the_whole_of_it(name: str) -> None:
+    ours = [cell.config for cell in cells_of(name) if cell.place.variant == "hnlmrec"]
+    assert ours or name in {"llm-size", "transfer"}  # which ask of its vectors alone
+    for config in ours:
+        assert config.training.recognised_share
+        assert config.training.order_weight
+        assert config.sampler.risk_penalty
+        assert config.sampler.drop_judged_false
+
+
 def test_transfer_is_from_a_data_set_of_the_study_and_from_no_other_to_itself(tmp_path: Path) -> None:
     study = load_study("transfer", ["data.toys=a", "data.ml1m=b", "study.seeds=[0]"])
     cells = {(cell.place.dataset, cell.place.variant): cell.config for cell in study.grid.cells()}
@@ -89,7 +100,7 @@ def test_a_data_set_is_placed_by_its_label() -> None:
 def test_a_data_set_may_have_a_base_of_its_own() -> None:
     cells = cells_of("overall")
     sizes = {cell.place.dataset: cell.config.model.embedding_size for cell in cells}
-    assert sizes == {"toys": 128, "ml1m": 64, "yelp": 128}
+    assert sizes == {"toys": 256, "ml1m": 64, "yelp": 128}
     vectors = {cell.place.dataset: cell.config.finetuning.vectors.k for cell in cells}
     assert vectors == {"toys": 1, "ml1m": 4, "yelp": 1}
 
