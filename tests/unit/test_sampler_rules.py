@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hnlmrec.data.interactions import InteractionDataset, Interactions, Vocabulary
 from hnlmrec.models.base import Embeddings
-from hnlmrec.negative_sampling import SAMPLERS, NegativeSampler, SamplerResources, build_sampler
+from hnlmrec.negative_sampling import SAMPLERS, NegativeSampler, SamplerResources, build_sampler, dens
 from hnlmrec.negative_sampling.candidates import CandidateSampler, number_of_candidates
 from hnlmrec.negative_sampling.layers import pool
 from hnlmrec.negative_sampling.scoring import candidate_scores
@@ -157,7 +157,9 @@ def test_mixgcf_chooses_and_mixes_layer_by_layer(n_layers: int, monkeypatch: pyt
     np.testing.assert_allclose(drawn.vectors.numpy(), np.mean(mixes, axis=0), rtol=1e-5, atol=1e-6)
 
 
-def test_dens_chooses_by_the_gated_factors(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("in_cache", [2**18, 100, 1])  # all pairs at once, a few, one
+def test_dens_chooses_by_the_gated_factors(in_cache: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dens, "_IN_CACHE", in_cache)
     sampler = make("dens", n_candidates=6, warmup_epochs=10)
     candidates, embeddings = fix_candidates(sampler, monkeypatch)[:, 0], make_embeddings()
     sampler.start_epoch(4, embeddings)

@@ -20,7 +20,7 @@ from hnlmrec.negative_sampling.base import Negatives, SamplerResources
 from hnlmrec.negative_sampling.candidates import CandidateConfig, CandidateSampler, NCandidates, choose
 from hnlmrec.negative_sampling.layers import own_layer_pairs, pool
 
-_IN_CACHE = 2**18  # numbers of the candidates' vectors that are worked on at once: 1 MiB
+_IN_CACHE = 2**18  # numbers of the candidates' vectors that a core works on at once: 1 MiB
 
 
 class DENSConfig(CandidateConfig):
@@ -121,8 +121,8 @@ class DENSSampler(CandidateSampler):
         """Return e_u . (keep e_j - r_j): [B, d] twice, [M, d], int64 [B, K, n] in M -> [B, K, n]."""
         own, context = self.negative_gate.parts(vectors, relevant)
         # On a CPU a few pairs at a time: their candidates' vectors stay in its cache.
-        numbers = places[0].numel() * vectors.shape[1]
-        step = max(1, _IN_CACHE // numbers) if places.device.type == "cpu" else len(places)
+        numbers, at_once = places[0].numel() * vectors.shape[1], _IN_CACHE * torch.get_num_threads()
+        step = max(1, at_once // numbers) if places.device.type == "cpu" else len(places)
         parts = (torch.split(part, step) for part in (user, context, places))
         scores = []
         for of_user, of_context, at in zip(*parts, strict=True):
