@@ -100,7 +100,7 @@ def test_a_data_set_is_placed_by_its_label() -> None:
 def test_a_data_set_may_have_a_base_of_its_own() -> None:
     cells = cells_of("overall")
     sizes = {cell.place.dataset: cell.config.model.embedding_size for cell in cells}
-    assert sizes == {"toys": 256, "ml1m": 64, "yelp": 128}
+    assert sizes == {"toys": 256, "ml1m": 256, "yelp": 128}
     vectors = {cell.place.dataset: cell.config.finetuning.vectors.k for cell in cells}
     assert vectors == {"toys": 1, "ml1m": 4, "yelp": 1}
 
