@@ -180,6 +180,12 @@ def test_dens_chooses_by_the_gated_factors(in_cache: int, monkeypatch: pytest.Mo
     assert (drawn == candidates[np.arange(len(best)), best]).all()
 
 
+def test_dens_has_no_negatives_for_no_pairs() -> None:
+    nobody = torch.zeros(0, dtype=torch.int64)
+    drawn = make("dens", n_candidates=6).sample(nobody, nobody, make_embeddings(3), torch.Generator())
+    assert drawn.items.shape == (0, 1)
+
+
 def test_dens_chooses_with_the_users_vector_of_the_same_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     sampler, embeddings = make("dens", n_candidates=6), make_embeddings(3)
     fix_candidates(sampler, monkeypatch)

@@ -121,7 +121,7 @@ class DENSSampler(CandidateSampler):
         """Return e_u . (keep e_j - r_j): [B, d] twice, [M, d], int64 [B, K, n] in M -> [B, K, n]."""
         own, context = self.negative_gate.parts(vectors, relevant)
         # On a CPU a few pairs at a time: their candidates' vectors stay in its cache.
-        numbers, at_once = places[0].numel() * vectors.shape[1], _IN_CACHE * torch.get_num_threads()
+        numbers, at_once = places.shape[1:].numel() * vectors.shape[1], _IN_CACHE * torch.get_num_threads()
         step = max(1, at_once // numbers) if places.device.type == "cpu" else len(places)
         parts = (torch.split(part, step) for part in (user, context, places))
         scores = []
