@@ -228,6 +228,35 @@ def test_settings_of_a_method_on_one_data_set_alone(write: Callable[..., Path], 
         load_study(str(write(VARIANTS + ADJUST.replace("SOURCE", str(data)).replace('["dns"]', '["dsn"]'))))
 
 
+SHARED = """
+[shared]
+few = ["sampler.n_candidates=2", "training.epochs=3"]
+long = ["training.epochs=4"]
+"""
+
+
+def test_settings_that_several_variants_share_come_before_their_own(write: Callable[..., Path]) -> None:
+    body = VARIANTS.replace('label = "dns"', 'label = "dns"\nshared = ["few", "long"]')
+    study = write(SHARED + body)
+    configs = {cell.place.variant: cell.config for cell in load_study(str(study)).grid.cells()}
+    assert configs["dns"].sampler.n_candidates == 4  # its own
+    assert configs["dns"].training.epochs == 4  # the last of the shared
+    assert configs["uniform"].training.epochs == 2
+    changed = load_study(str(study), ['shared.long=["training.epochs=5"]'])
+    assert {c.config.training.epochs for c in changed.grid.cells() if c.place.variant == "dns"} == {5}
+    with pytest.raises(ConfigError, match=r"\[shared\] has no many\. Known here: few, long"):
+        load_study(str(write(SHARED + body.replace('"few"', '"many"'))))
+    with pytest.raises(ConfigError, match=r"shared\.few\.0") as error:
+        load_study(str(write(SHARED.replace("sampler.n_candidates=2", "2") + body)))
+    assert "has no" not in str(error.value)  # the variants that name it are right
+
+
+def test_the_place_of_a_data_set_that_the_study_has_not(cli: Cli, write: Callable[..., Path]) -> None:
+    outcome = cli("compare", write(), "data.movies=somewhere")
+    assert outcome.status == 2
+    assert "the study has no data set 'movies'. Known here: films" in outcome.stderr
+
+
 @pytest.mark.usefixtures("undrawn")
 def test_a_second_call_on_the_same_study_waits_for_nothing_and_touches_nothing(
     cli: Cli, write: Callable[..., Path]

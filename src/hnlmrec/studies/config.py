@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, ValidationInfo, field_validator, model_validator
 
 from hnlmrec.config import Config, runtime
 
@@ -70,6 +71,8 @@ class VariantSection(Config):
     ablations `noise` and `shuffled` take over those of `hnlmrec` and `semantic`."""
     recommender: str = ""
     """Name of a recommender, or "judge" (the judge of false negatives alone); it has no initialisation."""
+    shared: tuple[str, ...] = ()
+    """Names in [shared], whose settings come before its own."""
     set: tuple[Setting, ...] = ()
     """Further settings: "sampler.n_candidates=16", "training.recognised_share=0.5"; those of a recommender begin
     with "recommender."."""
@@ -194,12 +197,36 @@ class StudyConfig(Config):
     """Empty for the base's own data."""
     models: tuple[ModelEntry, ...] = ()
     """Empty for the base's own model."""
+    shared: dict[str, tuple[Setting, ...]] = Field(default_factory=dict)
+    """Name -> settings that several variants have in common."""
     variants: tuple[VariantSection, ...] = Field(min_length=1)
     adjust: tuple[AdjustSection, ...] = ()
     vary: tuple[VarySection, ...] = ()
     search: SearchSection = SearchSection()
     select: SelectSection = SelectSection()
     resources: ResourcesSection = ResourcesSection()
+
+    @field_validator("variants")
+    @classmethod
+    def _with_shared(
+        cls, variants: tuple[VariantSection, ...], info: ValidationInfo
+    ) -> tuple[VariantSection, ...]:
+        """Put the shared settings before each variant's own: from here on a variant stands for itself."""
+        if "shared" not in info.data:  # not valid, which is told already
+            return variants
+        shared: dict[str, tuple[str, ...]] = info.data["shared"]
+        unknown = sorted({name for variant in variants for name in variant.shared} - shared.keys())
+        if unknown:
+            raise ValueError(f"[shared] has no {', '.join(unknown)}. Known here: {', '.join(shared) or 'nothing'}")
+        return tuple(
+            variant.model_copy(
+                update={
+                    "shared": (),
+                    "set": (*chain.from_iterable(map(shared.__getitem__, variant.shared)), *variant.set),
+                }
+            )
+            for variant in variants
+        )
 
     @model_validator(mode="after")
     def _labels_differ(self) -> StudyConfig:

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from hnlmrec.config import apply_overrides, build, read_toml
+from hnlmrec.data.preparation import PreparationConfig
 from hnlmrec.errors import ConfigError, MissingFileError
 from hnlmrec.pipeline.shipped import shipped_configs
 from hnlmrec.studies.cells import Grid
 from hnlmrec.studies.config import StudyConfig
 
 _FOLDER = Path(__file__).parent.parent / "configs/studies"
-_SECTIONS = ("study", "search", "select", "resources")
+_SECTIONS = ("study", "shared", "search", "select", "resources")
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,9 @@ def load_study(source: str, overrides: Iterable[str] = ()) -> Study:
 
     Args:
         source: the path or the name.
-        overrides: `study.…`, `search.…`, `select.…` and `resources.…` change the file, `data.LABEL=PATH` says
-            where the data set of that label lies, and all others are settings of every run, which win over the
-            file's.
+        overrides: `study.…`, `shared.…`, `search.…`, `select.…` and `resources.…` change the file,
+            `data.LABEL=PATH` says where the data set of that label lies, and all others are settings of every
+            run, which win over the file's.
 
     Raises:
         MissingFileError: there is neither such a file nor such a name.
@@ -78,6 +79,10 @@ def _separate(values: dict[str, Any], overrides: Sequence[str]) -> tuple[list[st
         label = key.removeprefix("data.")
         if key.startswith("data.") and label in labels:
             labels[label]["set"] = [*labels[label].get("set", []), f"data.source={value}"]
+        elif key.startswith("data.") and labels and label not in PreparationConfig.model_fields:
+            raise ConfigError(
+                f"{text}: the study has no data set {label!r}. Known here: {', '.join(map(str, labels))}."
+            )
         elif key.split(".")[0] in _SECTIONS:
             own.append(text)
         elif "=" not in text:
