@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from tests.unit.test_judging import N_ITEMS, N_USERS, dataset, grouped_dataset
+from tests.unit.judging_world import N_ITEMS, N_USERS, dataset, grouped_dataset
 
 from hnlmrec.data.judgements import JudgementTable
 from hnlmrec.errors import ConfigError

@@ -1,21 +1,26 @@
-"""Judges: what they are fitted on, whether their probabilities hold, and what becomes of them in training."""
+"""Judges: what they are fitted on, whether they find what is planted, and what each evidence says."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pytest
-import torch
-from torch import Tensor
+from tests.unit.judging_world import (
+    N_GROUPS,
+    N_ITEMS,
+    N_USERS,
+    dataset,
+    grouped_dataset,
+    item_texts,
+)
 
 from hnlmrec.artifacts import write_json
 from hnlmrec.data.embeddings import EmbeddingTable
 from hnlmrec.data.interactions import InteractionDataset, Interactions, Vocabulary
 from hnlmrec.data.judgements import JudgementTable
-from hnlmrec.errors import ConfigError, DataError, UnknownIdError
+from hnlmrec.errors import DataError
 from hnlmrec.judging import (
     DotEvidence,
     Judge,
@@ -25,56 +30,9 @@ from hnlmrec.judging import (
     TextEvidence,
     hold_out_of_train,
 )
-from hnlmrec.judging.calibration import (
-    ConditionalLogit,
-    IsotonicCalibration,
-    area_under_curve,
-    brier_score,
-    calibration_bins,
-)
-from hnlmrec.models.base import Batch, Embeddings
 from hnlmrec.models.ease import EASE
-from hnlmrec.negative_sampling import SAMPLERS, SamplerResources
-from hnlmrec.negative_sampling.candidates import CandidateConfig
-from hnlmrec.negative_sampling.risk import Guard
 from hnlmrec.reporting.audit.calibration import read_calibration
 from hnlmrec.rng import RandomStreams
-from hnlmrec.training import TrainingConfig
-from hnlmrec.training.recognised import RecognisedPositives
-from hnlmrec.training.result import mark_judged_false
-
-N_USERS, N_ITEMS, N_GROUPS = 120, 60, 4
-
-
-def grouped_dataset(*, held: int = 1) -> InteractionDataset:
-    """Users of group g like items of group g only; one item of each user is its test item."""
-    rng = np.random.default_rng(0)
-    users, items, tests = [], [], []
-    for user in range(N_USERS):
-        own = rng.permutation(np.arange(user % N_GROUPS, N_ITEMS, N_GROUPS))[:8]
-        users += [user] * (8 - held)
-        items += own[held:].tolist()
-        tests += own[:held].tolist()
-    return dataset(users, items, np.repeat(np.arange(N_USERS), held), tests)
-
-
-def dataset(users: object, items: object, test_users: object = (), test_items: object = ()) -> InteractionDataset:
-    def split(left: object, right: object) -> Interactions:
-        return Interactions.from_pairs(left, right, N_USERS, N_ITEMS)  # type: ignore[arg-type]
-
-    return InteractionDataset(
-        Vocabulary((f"u{n}" for n in range(N_USERS)), "user"),
-        Vocabulary((f"i{n}" for n in range(N_ITEMS)), "item"),
-        split(users, items),
-        split((), ()),
-        split(test_users, test_items),
-    )
-
-
-def item_texts(data: InteractionDataset) -> EmbeddingTable:
-    rng = np.random.default_rng(1)
-    groups = np.eye(N_GROUPS, 6, dtype=np.float32)[np.arange(N_ITEMS) % N_GROUPS]
-    return EmbeddingTable(data.items, groups + 0.3 * rng.standard_normal(groups.shape).astype(np.float32))
 
 
 def fitted_judge(data: InteractionDataset) -> tuple[Judge, list[float]]:
@@ -145,60 +103,6 @@ def test_holding_out_splits_train_and_reads_nothing_else() -> None:
 def test_nothing_to_hold_out_is_an_error() -> None:
     with pytest.raises(DataError, match="two train items"):
         hold_out_of_train(dataset([0, 1], [0, 1]), 0.5, np.random.default_rng(0))
-
-
-def test_the_choice_model_finds_the_weights_of_the_population() -> None:
-    rng = np.random.default_rng(0)
-    n_users, n_items = 2_000, 100
-    x = rng.standard_normal((n_users, n_items, 2))
-    chosen = (x @ [1.5, -0.7] + rng.gumbel(size=(n_users, n_items))).argmax(axis=1)
-    y = np.arange(n_items) == chosen[:, None]
-    kept = y | (rng.random(y.shape) < 0.2)  # a fifth of the others, each of which stands for five
-    importance = np.full(kept.sum(), 5.0)
-    users = np.repeat(np.arange(n_users), n_items).reshape(y.shape)[kept]
-    found = ConditionalLogit.fit(x[kept], y[kept], importance, users)
-    np.testing.assert_allclose(found.weights, [1.5, -0.7], atol=0.08)
-    constant = np.concatenate([x[kept], users[:, None] / 100], axis=1)  # the same for all items of a user
-    again = ConditionalLogit.fit(constant, y[kept], importance, users)
-    np.testing.assert_allclose(again.weights, [*found.weights, 0], atol=1e-2)
-
-
-@pytest.mark.parametrize("precision", [0.0, 1.0, 50.0])
-def test_weights_are_those_of_the_highest_posterior(precision: float) -> None:
-    rng = np.random.default_rng(0)
-    x, users = rng.standard_normal((60, 4)) * [1, 10, 0.1, 3], np.repeat(np.arange(6), 10)
-    chosen = np.tile(np.arange(10) == 0, 6)
-
-    def posterior(weights: np.ndarray) -> float:
-        scores = (x @ weights).reshape(6, 10)
-        likelihood = (scores[:, 0] - np.log(np.exp(scores).sum(axis=1))).sum()
-        sizes = ((weights * x.std(axis=0)) ** 2).sum()
-        return float(likelihood - 0.5 * (precision + 6e-3) * sizes)
-
-    found = ConditionalLogit.fit(x, chosen, np.ones(60), users, precision).weights
-    around = found + 0.05 * rng.standard_normal((50, 4)) / x.std(axis=0)
-    assert max(map(posterior, around)) < posterior(found)
-
-
-def test_calibration_is_monotone_and_keeps_the_share_of_positives() -> None:
-    rng = np.random.default_rng(0)
-    logits, weights = rng.standard_normal(5_000), rng.uniform(0.5, 2, 5_000)
-    outcomes = rng.random(5_000) < 1 / (1 + np.exp(-(2 * logits - 1)))  # the logits are off by both
-    calibration = IsotonicCalibration.fit(logits, outcomes, weights)
-    probabilities = calibration(logits)
-    assert (np.diff(calibration(np.linspace(-5, 5, 200))) >= 0).all()
-    raw = 1 / (1 + np.exp(-logits))
-    assert brier_score(probabilities, outcomes, weights) < brier_score(raw, outcomes, weights)
-    for line in calibration_bins(probabilities, outcomes, weights):
-        assert line["mean_probability"] == pytest.approx(line["share_positive"], abs=0.06)
-
-
-def test_area_under_curve() -> None:
-    outcomes = np.array([True, False, True, False])
-    assert area_under_curve(np.array([3.0, 1.0, 2.0, 0.0]), outcomes) == 1
-    assert area_under_curve(np.ones(4), outcomes) == 0.5
-    assert area_under_curve(np.array([0.0, 1.0, 2.0, 3.0]), outcomes) == 0.25
-    assert np.isnan(area_under_curve(np.ones(2), np.array([True, True])))
 
 
 def test_a_judge_finds_the_planted_false_negatives() -> None:
@@ -361,148 +265,3 @@ def test_evidence_of_ready_vectors_counts_unknown_ids_as_zero() -> None:
     scores = evidence.scores(np.array([0, 1]))
     assert scores[1, 3] == 11
     assert np.count_nonzero(scores) == 1
-
-
-def some_judgements() -> JudgementTable:
-    return JudgementTable(
-        np.array([0, 0, 0, 1]),
-        np.array([5, 4, 6, 9]),
-        np.array([0.2, 0.9, 0.9, 0.5], dtype=np.float32),
-        np.array([1.0, 2.0, 3.0, 1.0], dtype=np.float32),
-    )
-
-
-def test_judgements_are_kept_by_id(tmp_path: Path) -> None:
-    data = dataset([0], [1])
-    some_judgements().save(tmp_path, data)
-    table = JudgementTable.load(tmp_path, data)
-    assert table.items.tolist() == [5, 4, 6, 9]
-    assert table.best(2).items.tolist() == [6, 4, 9]
-    with pytest.raises(DataError, match="train split"):
-        JudgementTable.load(tmp_path, dataset([0], [5]))
-
-
-def test_judgements_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
-    data = dataset([0], [1])
-    frame = pl.DataFrame({"user_id": ["u0"], "item_id": ["i2"], "probability": [1.5]})
-    frame.write_parquet(tmp_path / "judgements.parquet")
-    with pytest.raises(DataError, match=r"1\.5"):
-        JudgementTable.load(tmp_path, data)
-    frame.with_columns(user_id=pl.lit("nobody")).write_parquet(tmp_path / "judgements.parquet")
-    with pytest.raises(UnknownIdError, match="nobody"):
-        JudgementTable.load(tmp_path, data)
-
-
-def lowered_by(penalty: float, scores: Tensor, judged: JudgementTable) -> Tensor:
-    candidates = torch.tensor([[[4, 5, 7]], [[9, 4, 59]]])
-    return Guard(judged, N_USERS, N_ITEMS, penalty).lower(torch.tensor([0, 1]), candidates, scores)
-
-
-def test_a_guard_takes_spreads_of_the_scores_for_each_doubling_of_the_risk() -> None:
-    scores = torch.tensor([[[1.0, 2.0, 6.0]], [[0.0, 0.0, 3.0]]])
-    lost = scores - lowered_by(0.5, scores, some_judgements())
-    spread = scores.flatten(1).numpy().std(axis=1)
-    median = np.median(some_judgements().probabilities)
-    expected = [np.log2(1 + 0.9 / median), np.log2(1 + 0.2 / median), 0.0], [np.log2(1 + 0.5 / median), 0.0, 0.0]
-    np.testing.assert_allclose(lost.squeeze(1), 0.5 * spread[:, None] * np.array(expected), rtol=1e-5)
-
-
-def test_a_guard_neither_wears_off_nor_asks_for_other_penalties_in_sparser_data() -> None:
-    scores = torch.tensor([[[1.0, 2.0, 6.0]], [[0.0, 0.0, 3.0]]])
-    judged = some_judgements()
-    lowered = lowered_by(0.5, scores, judged)
-    torch.testing.assert_close(lowered_by(0.5, 10 * scores, judged), 10 * lowered)  # scores grow in training
-    sparser = replace(judged, probabilities=judged.probabilities / 100)
-    torch.testing.assert_close(lowered_by(0.5, scores, sparser), lowered)
-
-
-def test_a_guard_finds_the_same_losses_on_a_cpu_and_by_tensor_operations_alone() -> None:
-    rng = np.random.default_rng(3)
-    keys = np.sort(rng.permutation(N_USERS * N_ITEMS)[:500])
-    chances = rng.random(500).astype(np.float32)
-    guard = Guard(JudgementTable(keys // N_ITEMS, keys % N_ITEMS, chances, chances), N_USERS, N_ITEMS, 1.0)
-    users = torch.arange(N_USERS)
-    wanted = users[:, None] * N_ITEMS + torch.arange(N_ITEMS)
-    torch.testing.assert_close(guard._in_each_list(users, wanted), guard.at_any_device(wanted))
-
-
-def test_a_guard_without_risk_changes_nothing() -> None:
-    scores = torch.tensor([[[1.0, 2.0, 6.0]], [[0.0, 0.0, 3.0]]])
-    nothing = JudgementTable(*(np.zeros(0, dtype=t) for t in (np.int64, np.int64, np.float32, np.float32)))
-    harmless = replace(some_judgements(), probabilities=np.zeros(len(some_judgements()), dtype=np.float32))
-    for judged in (nothing, harmless):
-        torch.testing.assert_close(lowered_by(0.5, scores, judged), scores)
-
-
-guarded = [name for name, sampler in SAMPLERS.items() if issubclass(sampler.Config, CandidateConfig)]
-
-
-@pytest.mark.parametrize("name", guarded)
-def test_a_guard_keeps_risky_candidates_out(name: str) -> None:
-    data = grouped_dataset()
-    rng = np.random.default_rng(2)
-    risky = np.arange(0, N_ITEMS, 2)
-    users, items = (a.ravel() for a in np.meshgrid(np.arange(N_USERS), risky, indexing="ij"))
-    free = ~data.train.contains(users, items)
-    users, items = users[free], items[free]
-    ones = np.ones(len(users), dtype=np.float32)
-    table = JudgementTable(users, items, ones, ones)
-    embeddings = Embeddings(
-        *(torch.from_numpy(rng.standard_normal((n, 8)).astype(np.float32)) for n in (N_USERS, N_ITEMS))
-    )
-    batch = torch.arange(N_USERS)
-    resources = SamplerResources(data, item_vectors=item_texts(data).vectors, embedding_size=8)
-    shares = []
-    for penalty in (0.0, 1e4):
-        config = SAMPLERS[name].Config(
-            n_candidates=16, risk_penalty=penalty, **({"n_top": 1} if name == "dns_mn" else {})
-        )
-        sampler = SAMPLERS[name].build(replace(resources, judgements=table), config)
-        drawn = sampler.sample(batch, torch.zeros_like(batch), embeddings, torch.Generator().manual_seed(0))
-        assert drawn.items is not None
-        shares.append((drawn.items % 2 == 0).float().mean())
-    assert shares[0] > 0.3
-    assert shares[1] < 0.01
-    with pytest.raises(ConfigError, match="judgements"):
-        SAMPLERS[name].build(resources, config)
-
-
-@pytest.mark.parametrize(("n_each", "share"), [(2, 0.5), (6, 0.5), (24, 0.2), (30, 0.167)])
-def test_the_fewer_items_users_have_the_more_positives_are_recognised(n_each: int, share: float) -> None:
-    users = np.repeat(np.arange(10), n_each)  # the others have none, and do not count
-    train = Interactions.from_pairs(users, np.tile(np.arange(n_each), 10), N_USERS, N_ITEMS)
-    assert TrainingConfig(recognised_share="auto").resolved(train).recognised_share == share
-    assert TrainingConfig(recognised_share=0.1).resolved(train).recognised_share == 0.1
-
-
-def test_recognised_positives_make_up_their_share() -> None:
-    config = TrainingConfig(recognised_share=0.25, recognised_per_user=2, recognised_weighting="probability")
-    recognised = RecognisedPositives(some_judgements(), config, torch.device("cpu"))
-    batch = Batch(torch.full((3000,), 7), torch.full((3000,), 8))
-    extended = recognised.extend(batch, torch.Generator().manual_seed(0))
-    assert len(extended.users) == 4000
-    assert (extended.users[:3000] == 7).all()
-    pairs = list(zip(extended.users[3000:].tolist(), extended.positives[3000:].tolist(), strict=True))
-    assert set(pairs) == {(0, 4), (0, 6), (1, 9)}  # (0, 5) is the third of its user
-    assert pairs.count((1, 9)) / 1000 == pytest.approx(0.5 / 2.3, abs=0.05)
-
-
-@pytest.mark.parametrize(("evenness", "shares"), [(0.0, [0.6, 0.2, 0.2]), (1.0, [1 / 3] * 3)])
-def test_recognised_positives_can_come_from_each_item_equally_often(evenness: float, shares: list[float]) -> None:
-    users, items = np.array([0, 0, 1, 1, 2]), np.array([4, 6, 4, 9, 4])
-    ones = np.ones(5, dtype=np.float32)
-    config = TrainingConfig(recognised_share=0.5, recognised_per_user=2, recognised_evenness=evenness)
-    recognised = RecognisedPositives(JudgementTable(users, items, ones, ones), config, torch.device("cpu"))
-    batch = Batch(torch.zeros(3000, dtype=torch.int64), torch.zeros(3000, dtype=torch.int64))
-    drawn = recognised.extend(batch, torch.Generator().manual_seed(0)).positives[3000:]
-    assert [int((drawn == item).sum()) / 3000 for item in (4, 6, 9)] == pytest.approx(shares, abs=0.05)
-
-
-def test_draws_that_the_judge_calls_false_are_marked() -> None:
-    ones = np.ones(2, dtype=np.float32)
-    false = JudgementTable(np.array([0, 1]), np.array([7, 3]), ones, ones)
-    drawn = pl.DataFrame({"user": [0, 0, 1, 1, 2], "negative": [7, 3, -1, -1, 7], "generated": [-1, 7, 3, -1, -1]})
-    marked = mark_judged_false(drawn, false)
-    assert marked["judged_false"].to_list() == [True, False, True, False, False]
-    nothing = JudgementTable(*(np.zeros(0, dtype=t) for t in (np.int64, np.int64, np.float32, np.float32)))
-    assert not mark_judged_false(drawn, nothing)["judged_false"].any()
