@@ -242,7 +242,8 @@ def recommend(
     everyone: Annotated[bool, typer.Option("--all", help="For all users, into the file of --out.")] = False,
     out: Annotated[Path | None, typer.Option(help="With --all: a Parquet file.")] = None,
     cold_items: Annotated[
-        Path | None, typer.Option(help="Recommend these items (JSON lines) by their text, not the catalogue.")
+        Path | None,
+        typer.Option(help="Recommend these items (as items.jsonl or .csv) by text, not the catalogue."),
     ] = None,
     judge: Annotated[
         bool, typer.Option("--judge", help="With --user or --all: the lists of the run's judge, not the model's.")

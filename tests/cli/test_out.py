@@ -111,6 +111,10 @@ def test_cold_items_are_recommended_by_their_text(cli: Cli, data: Path) -> None:
         for user in ("u4", "u5")
     )
     assert (even[0]["item_id"], odd[0]["item_id"]) == ("new0", "new1")  # even users like crime
+    table = data / "cold.csv"
+    table.write_text("item_id,categories\nnew0,Crime\nnew1,Drama\n")
+    of_table = cli("recommend", run, "--user", "u4", "--cold-items", table, "-k", "2", "--json").json["items"]
+    assert of_table == even
     new = cli("recommend", run, "--history", "i1,i3,i5", "--cold-items", cold, "-k", "1", "--json").json["items"]
     assert new[0]["item_id"] == "new1"
     done = cli("recommend", run, "--all", "--out", "cold.parquet", "--cold-items", cold, "-k", "2", "--json").json

@@ -232,6 +232,12 @@ def test_config_rules_are_reported_together() -> None:
         build(PreparationConfig, {"valid_fraction": 0.5, "test_fraction": 0.5})
     with pytest.raises(ConfigError, match="since must not be after until"):
         build(PreparationConfig, {"since": "2020-01-02", "until": "2020-01-01"})
+    with pytest.raises(ConfigError, match=r"nothing called uid is read\. Known here: .*user_id"):
+        build(PreparationConfig, {"columns": {"uid": "user"}})
+    named = build(PreparationConfig, {"columns": {"user_id": "user"}})
+    assert {named, build(PreparationConfig, named.model_dump(mode="json"))} == {named}  # hashed, written and read
+    with pytest.raises(ConfigError, match="name a column of the source once"):
+        build(PreparationConfig, {"columns": {"title": "name", "description": "name"}})
 
 
 def test_fingerprint_follows_the_content(tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def test_corrupt_json_lines_are_counted(tmp_path: Path) -> None:
 GOOD = b"user_id,item_id,rating,timestamp,position\nu,i,4,100,0\n"
 BAD_ROWS = {
     "rating is not a number": [b"u,k,good,300,1", b"u,k,nan,300,1", b"u,k,inf,300,1"],
-    "timestamp is not a number": [b"u,k,3,2018-01-01,1"],
+    "timestamp is neither a number nor a date": [b"u,k,3,2018-13-01,1", b"u,k,3,yesterday,1"],
     "timestamp is too large for a whole number": [b"u,k,3,1e30,1"],
     "position is too large for a whole number": [b"u,k,3,1,-1e19"],
     "no user_id": [b",k,3,1,1"],
@@ -212,3 +212,110 @@ def test_a_gzip_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(tables, "_FREE_BYTES", 0)
     with pytest.raises(DataError, match=r"more than 200 times its size.*unpack it yourself"):
         read_bytes(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("86400", 86_400),
+        ("86400.9", 86_400),
+        ("1970-01-02", 86_400),
+        ("1970-01-02 00:01", 86_460),
+        ("1970-01-02T00:00:30", 86_430),
+        ("1970-01-02T00:00:30.25Z", 86_430),
+        ("1970-01-02 02:00:00+02:00", 86_400),
+        ("1970-01-01T22:00-0200", 86_400),
+        ("1969-12-31", -86_400),
+    ],
+)
+def test_times_are_seconds_or_dates(tmp_path: Path, text: str, seconds: int) -> None:
+    # Beside a time in seconds and one that is missing: each row is read for itself.
+    path = _write(tmp_path / "t.csv", f"user_id,item_id,timestamp\nu,i,{text}\nu,j,7\nu,k,\n")
+    assert read(path).interactions["timestamp"].to_list() == [seconds, 7, None]
+
+
+ITEMS = [{"item_id": "1", "title": "Cards, new", "genres": ["Toys", "Puzzles"]}, {"item_id": "2", "title": "B"}]
+USERS = [{"user_id": "u", "age": "24"}]
+REVIEWS = [{"user_id": "u", "item_id": "1", "text": "Good, very"}]
+
+
+def _described_by(folder: Path, kind: str) -> Path:
+    for name, records in (("items", ITEMS), ("users", USERS), ("reviews", REVIEWS)):
+        frame = pl.DataFrame(records)
+        if kind == "parquet":
+            frame.with_columns(pl.col("^item_id$").cast(pl.Int64)).write_parquet(folder / f"{name}.parquet")
+        elif kind == "jsonl":
+            frame.write_ndjson(folder / f"{name}.jsonl")
+        else:
+            frame.with_columns(pl.col(pl.List(pl.String)).list.join("|")).write_csv(
+                folder / f"{name}.{kind}", separator="\t" if kind == "tsv" else ","
+            )
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "parquet"])
+def test_descriptions_may_be_in_any_kind_of_table(tmp_path: Path, kind: str) -> None:
+    lines_of_json, tables_of_kind = tmp_path / "json", tmp_path / kind
+    for folder in (lines_of_json, tables_of_kind):
+        _write(folder / "interactions.tsv", "user_id\titem_id\nu\t1\nu\t2\n")
+    expected, raw = read(_described_by(lines_of_json, "jsonl")), read(_described_by(tables_of_kind, kind))
+    assert (
+        raw.items.rows()
+        == expected.items.rows()
+        == [("1", "Cards, new", "Toys, Puzzles", None), ("2", "B", "", None)]
+    )
+    assert raw.users.rows() == expected.users.rows()
+    assert raw.reviews is not None
+    assert raw.reviews.equals(expected.reviews)
+    assert raw.warnings == ()
+    (tables_of_kind / "products.csv").write_text("not ours")
+    assert read(tables_of_kind).warnings == (
+        "these files are not read: products.csv. Texts are read from items, users, reviews",
+    )
+    (tables_of_kind / "items.jsonl").write_text("{}")
+    with pytest.raises(DataError, match=rf"items\.jsonl and items\.{kind}: leave one of them"):
+        read(tables_of_kind)
+
+
+def test_descriptions_without_an_id_are_counted(tmp_path: Path) -> None:
+    _write(tmp_path / "interactions.csv", "user_id,item_id\nu,1\n")
+    pl.DataFrame({"item_id": [1, None], "title": ["A", "B"]}).write_parquet(tmp_path / "items.parquet")
+    _write(tmp_path / "reviews.csv", "user_id,item_id,text\nu,1,good\nu,,bad\n,1,bad\n")
+    raw = read(tmp_path)
+    assert raw.items["item_id"].to_list() == ["1"]
+    assert raw.corrupt_lines["items.parquet"].first_lines == {"no item_id": [2]}
+    assert raw.corrupt_lines["reviews.csv"].first_lines == {"no item_id": [3], "no user_id": [4]}
+
+
+NAMES = {"user_id": "userId", "item_id": "sku", "timestamp": "when", "title": "product"}
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "jsonl"])
+def test_a_source_may_have_names_of_its_own(tmp_path: Path, kind: str) -> None:
+    # Its own item_id is another number, and not meant.
+    pairs = pl.DataFrame({"userId": ["u"], "item_id": [99], "sku": ["a"], "when": ["1970-01-02"]})
+    items = pl.DataFrame({"sku": ["a"], "item_id": [99], "product": ["Cards"], "brand": ["Acme"]})
+    if kind == "parquet":
+        pairs.write_parquet(tmp_path / "interactions.parquet")
+        items.write_parquet(tmp_path / "items.parquet")
+    else:
+        pairs.write_csv(tmp_path / "interactions.csv")
+        items.write_csv(tmp_path / "items.csv") if kind == "csv" else items.write_ndjson(tmp_path / "items.jsonl")
+    raw = read(tmp_path, NAMES)
+    assert raw.interactions.select("user_id", "item_id", "timestamp").rows() == [("u", "a", 86_400)]
+    assert raw.items.rows() == [("a", "Cards", "Acme", None)]
+    with pytest.raises(DataError, match=r"data\.columns names rank, and no table of .* has such a column"):
+        read(tmp_path, {**NAMES, "position": "rank"})
+    with pytest.raises(DataError, match=r"lacks the column user_id\. It has: userId.*data\.columns="):
+        read(tmp_path)
+
+
+def test_names_of_a_source_that_has_none(tmp_path: Path) -> None:
+    _write(tmp_path / "train.txt", "0 1 2\n")
+    with pytest.raises(DataError, match=r"data\.columns names uid, and no table"):
+        read(tmp_path, {"user_id": "uid"})
+
+
+def test_a_table_of_a_spreadsheet_that_separates_by_semicolons(tmp_path: Path) -> None:
+    path = _write(tmp_path / "t.csv", 'user_id;item_id\nu;"a;b, c"\n')
+    assert read(path).interactions.select("user_id", "item_id").rows() == [("u", "a;b, c")]

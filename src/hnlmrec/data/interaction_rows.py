@@ -1,4 +1,4 @@
-"""Tables of interactions (CSV, TSV, atomic, parquet): checked and typed a batch at a time.
+"""Tables with a header (CSV, TSV, atomic, parquet): interactions and descriptions, typed a batch at a time.
 
 A row whose id, rating, time or position cannot be used is counted and left out. A value of `split` that is none
 stops the reading: it would move pairs between train and test.
@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 
 import polars as pl
 
+from hnlmrec.data.column_names import AS_THEY_ARE, ColumnNames
 from hnlmrec.data.corruption import NOT_UTF8, CorruptLines
 from hnlmrec.data.interactions import SPLITS
 from hnlmrec.data.lines import Batch, batches
 from hnlmrec.data.raw import INTERACTION_SCHEMA
-from hnlmrec.data.tables import reading, require_columns
+from hnlmrec.data.tables import reading
 from hnlmrec.errors import DataError
 
 _TOO_MANY = "more cells than the header"
@@ -25,10 +26,19 @@ _NOT_A_ROW = "not a row of the table"
 _LONGEST_QUOTED = 64 * 2**20
 _INT64_END = 2.0**63
 _ROWS = 1_000_000
+# Each with a zone behind it or, for UTC, with none.
+_TIMES = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M")
+_DATE = "%Y-%m-%d"
+_NUMBERS = ("rating", "timestamp", "position")
 
 
 def read_separated_interactions(
-    path: Path, separator: str, corrupt: CorruptLines, *, quotes: bool = True
+    path: Path,
+    separator: str,
+    corrupt: CorruptLines,
+    *,
+    quotes: bool = True,
+    columns: ColumnNames = AS_THEY_ARE,
 ) -> pl.DataFrame:
     """Read a table with a header whose columns are named as in INTERACTION_SCHEMA; others are passed over.
 
@@ -37,23 +47,39 @@ def read_separated_interactions(
         separator: of the cells.
         corrupt: the lines that are left out are counted here.
         quotes: whether a cell may stand in quotes, and then hold separators and line breaks.
+        columns: what the source calls them.
 
     Raises:
         DataError: there is no header with user_id and item_id, no row, none that can be used, or a wrong split.
     """
-    cells = read_cells(path, separator, corrupt, ("user_id", "item_id"), tuple(INTERACTION_SCHEMA), quotes=quotes)
+    used = tuple(INTERACTION_SCHEMA)
+    cells = read_cells(path, separator, corrupt, ("user_id", "item_id"), used, quotes=quotes, columns=columns)
     return _checked([_typed(part, path, corrupt) for part in cells], path, corrupt)
 
 
-def read_described_rows(path: Path, key: str, corrupt: CorruptLines) -> list[dict[str, str | None]]:
-    """Return the rows of an atomic file of items or users, all cells as text; one without an id is counted.
+def read_described_rows(
+    path: Path,
+    separator: str,
+    ids: tuple[str, ...],
+    corrupt: CorruptLines,
+    *,
+    quotes: bool = True,
+    columns: ColumnNames = AS_THEY_ARE,
+) -> list[dict[str, str | None]]:
+    """Return the rows of a table that describes something, all cells as text; one that lacks an id is counted.
 
     Raises:
         DataError: as `read_separated_interactions`.
     """
-    cells = read_cells(path, "\t", corrupt, (key,), quotes=False)
-    frame = pl.concat([_without(_stripped(part), pl.col(key).is_null(), f"no {key}", corrupt) for part in cells])
-    corrupt.require_some(path, len(frame), f"A row needs {key}.")
+    cells = read_cells(path, separator, corrupt, ids, quotes=quotes, columns=columns)
+    parts = []
+    for found in cells:
+        part = _stripped(found)
+        for key in ids:
+            part = _without(part, pl.col(key).is_null(), f"no {key}", corrupt)
+        parts.append(part)
+    frame = pl.concat(parts)
+    corrupt.require_some(path, len(frame), f"A row needs {' and '.join(ids)}.")
     return frame.drop("line").to_dicts()
 
 
@@ -65,6 +91,7 @@ def read_cells(
     used: tuple[str, ...] | None = None,
     *,
     quotes: bool,
+    columns: ColumnNames = AS_THEY_ARE,
 ) -> Iterator[pl.DataFrame]:
     """Read a table with a header, a batch at a time; yields cells as text, and `line`.
 
@@ -75,6 +102,7 @@ def read_cells(
         required: columns that must be there.
         used: columns that are kept, where they are there; None for all.
         quotes: whether a cell may stand in quotes.
+        columns: what the source calls them.
 
     Raises:
         DataError: there is no header, or no line behind it, or two columns that are kept have the same name.
@@ -85,10 +113,13 @@ def read_cells(
     for found in _whole_rows(batches(path, corrupt), quotes=quotes):
         batch = found
         if header is None:
-            header, batch = _header(found, separator, path)
-            require_columns(pl.DataFrame(schema=dict.fromkeys(header, pl.String)), required, path)
-            kept = [name for name in header if used is None or name in used]
+            separator = _likely_separator(separator, found)
+            theirs, batch = _header(found, separator, path)
+            ours = [columns.ours(name) for name in theirs]
+            _require_named(required, ours, theirs, path)
+            kept = [name for name in ours if name is not None and (used is None or name in used)]
             _require_distinct(kept, path)
+            header = [f"#{place}" if name is None else name for place, name in enumerate(ours)]
         if batch.data.strip():
             n_lines += batch.n_lines
             yield _cells(batch, header, kept, separator, corrupt, quotes=quotes)
@@ -98,7 +129,9 @@ def read_cells(
         raise DataError(f"{path} has a header and no row.")
 
 
-def read_parquet_interactions(path: Path, corrupt: CorruptLines) -> pl.DataFrame:
+def read_parquet_interactions(
+    path: Path, corrupt: CorruptLines, columns: ColumnNames = AS_THEY_ARE
+) -> pl.DataFrame:
     """Read the columns of INTERACTION_SCHEMA out of a parquet file; errors as `read_separated_interactions`.
 
     A row's number, the first being 1, stands for its line.
@@ -108,9 +141,12 @@ def read_parquet_interactions(path: Path, corrupt: CorruptLines) -> pl.DataFrame
     try:
         table = pl.scan_parquet(path)
         schema = table.collect_schema()
-        require_columns(pl.DataFrame(schema=schema), ("user_id", "item_id"), path)
-        names = [name for name in INTERACTION_SCHEMA if name in schema and not schema[name].is_nested()]
-        texts = [_as_text(name, schema[name]) for name in names]
+        theirs = {columns.ours(name): name for name in schema}
+        _require_named(("user_id", "item_id"), theirs, schema, path)
+        flat = {ours: theirs[ours] for ours in INTERACTION_SCHEMA if ours in theirs}
+        texts = [
+            _as_text(name, schema[name]).alias(ours) for ours, name in flat.items() if not schema[name].is_nested()
+        ]
         n_rows = table.select(pl.len()).collect().item()
         parts = []
         for start in range(0, n_rows, _ROWS):
@@ -145,6 +181,12 @@ def _whole_rows(found: Iterator[Batch], *, quotes: bool) -> Iterator[Batch]:
         yield Batch(first, data)
 
 
+def _likely_separator(separator: str, batch: Batch) -> str:
+    """Return a semicolon for a comma where the header has none: so spreadsheets write CSV in many countries."""
+    header = batch.data.partition(b"\n")[0]
+    return ";" if separator == "," and b"," not in header and b";" in header else separator
+
+
 def _header(batch: Batch, separator: str, path: Path) -> tuple[list[str], Batch]:
     """Return the names in the first line, and what follows it."""
     line, _, rest = batch.data.partition(b"\n")
@@ -162,6 +204,18 @@ def _header(batch: Batch, separator: str, path: Path) -> tuple[list[str], Batch]
         ) from None
     names = [cell.strip().partition(":")[0] for cell in cells]  # atomic files name the type behind a colon
     return names, Batch(batch.first + 1, rest)
+
+
+def _require_named(
+    required: Iterable[str], ours: Container[str | None], theirs: Iterable[str], path: Path
+) -> None:
+    missing = [name for name in required if name not in ours]
+    if missing:
+        wanted = ", ".join(f"{name}='…'" for name in missing)
+        raise DataError(
+            f"{path} lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}. It has: "
+            f'{", ".join(theirs)}. If one of these is meant, say so: "data.columns={{{wanted}}}".'
+        )
 
 
 def _require_distinct(names: list[str], path: Path) -> None:
@@ -233,7 +287,9 @@ def _typed(cells: pl.DataFrame, path: Path, corrupt: CorruptLines) -> pl.DataFra
     rows = _stripped(cells)
     for name in ("user_id", "item_id"):
         rows = _without(rows, pl.col(name).is_null(), f"no {name}", corrupt)
-    for name in ("rating", "timestamp", "position"):
+    if "timestamp" in rows.columns:
+        rows = _with_seconds(rows)
+    for name in _NUMBERS:
         if name in rows.columns:
             rows = _with_numbers(rows, name, corrupt)
     if "split" in rows.columns:
@@ -248,10 +304,25 @@ def _stripped(cells: pl.DataFrame) -> pl.DataFrame:
     return rows.filter(pl.any_horizontal(texts.is_not_null()))
 
 
+def _with_seconds(rows: pl.DataFrame) -> pl.DataFrame:
+    """Put seconds since 1970 for dates and times in ISO 8601; what is neither stays as it is."""
+    text = pl.col("timestamp")
+    is_number = text.cast(pl.Float64, strict=False).is_not_null()
+    if rows.select((is_number | text.is_null()).all()).item():
+        return rows
+    plain = text.str.replace("T", " ", literal=True).str.replace(r"\s?Z$", "+00:00")
+    times = [plain.str.to_datetime(form, time_zone="UTC", strict=False) for form in _TIMES]
+    times += [plain.str.to_datetime(f"{form}%#z", strict=False) for form in _TIMES]
+    days = plain.str.to_date(_DATE, strict=False).cast(pl.Datetime("us", "UTC"))
+    seconds = pl.coalesce(days, *times).dt.epoch("s").cast(pl.String)
+    return rows.with_columns(timestamp=pl.when(is_number).then(text).otherwise(pl.coalesce(seconds, text)))
+
+
 def _with_numbers(rows: pl.DataFrame, name: str, corrupt: CorruptLines) -> pl.DataFrame:
     number = pl.col(name).cast(pl.Float64, strict=False)
     wrong = pl.col(name).is_not_null() & ~number.is_finite().fill_null(value=False)
-    rows = _without(rows, wrong, f"{name} is not a number", corrupt)
+    kind_of_wrong = "is neither a number nor a date" if name == "timestamp" else "is not a number"
+    rows = _without(rows, wrong, f"{name} {kind_of_wrong}", corrupt)
     kind = INTERACTION_SCHEMA[name]
     if kind.is_integer():
         rows = _without(rows, number.abs() >= _INT64_END, f"{name} is too large for a whole number", corrupt)
@@ -274,7 +345,8 @@ def _require_splits(rows: pl.DataFrame, path: Path) -> None:
 
 def _checked(parts: list[pl.DataFrame], path: Path, corrupt: CorruptLines) -> pl.DataFrame:
     n_good = sum(map(len, parts))
-    corrupt.require_some(path, n_good, "A row needs user_id and item_id; rating and timestamp must be numbers.")
+    needed = "A row needs user_id and item_id; rating must be a number, timestamp seconds or a date in ISO 8601."
+    corrupt.require_some(path, n_good, needed)
     frame = pl.concat(parts)
     if "split" in frame.columns and 0 < frame["split"].null_count() < len(frame):
         line = frame.filter(pl.col("split").is_null())["line"][0]

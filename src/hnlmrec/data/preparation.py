@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import polars as pl
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, PositiveInt, model_validator
 
 from hnlmrec.artifacts import write_json
 from hnlmrec.config import Config, added, runtime
@@ -31,7 +31,7 @@ from hnlmrec.data.filtering import (
     within_dates,
 )
 from hnlmrec.data.interactions import SPLITS, InteractionDataset, Interactions, Numbers, Vocabulary
-from hnlmrec.data.raw import RawData
+from hnlmrec.data.raw import READ_COLUMNS, RawData
 from hnlmrec.data.readers import read
 from hnlmrec.data.sources import is_prepared, source_fingerprint, source_path
 from hnlmrec.data.splitting import (
@@ -55,6 +55,11 @@ from hnlmrec.rng import RandomStreams
 __all__ = ["PreparationConfig", "Prepared", "load_prepared", "prepare", "prepare_source", "source_fingerprint"]
 
 SplitMethod = Literal["auto", "random", "leave_last_out", "temporal", "given"]
+Columns = Annotated[  # a table in files and in JSON; pairs inside, since a configuration is hashed
+    tuple[tuple[str, str], ...],
+    BeforeValidator(lambda value: tuple(value.items()) if isinstance(value, dict) else value),
+    PlainSerializer(dict, return_type=dict[str, str]),
+]
 
 
 class PreparationConfig(Config):
@@ -86,11 +91,20 @@ class PreparationConfig(Config):
     train_share: float = added(1.0, gt=0, le=1)
     """Share of each user's train pairs that is kept, at random, for studies of sparsity: at least one pair a user,
     and smaller shares are parts of larger ones. Valid, test and the catalogue stay as they are."""
+    columns: Columns = added(())
+    """What the source calls its columns and fields, where not as in the documentation: our name -> the source's,
+    as in { user_id = "userId", title = "product_name" }."""
     expected_sizes: tuple[PositiveInt, PositiveInt, PositiveInt] | None = runtime(None)
     """Users, items and interactions that should be left; a warning names the difference. It changes no result."""
 
     @model_validator(mode="after")
     def _consistent(self) -> PreparationConfig:
+        unknown = sorted(dict(self.columns).keys() - READ_COLUMNS)
+        if unknown:
+            known = ", ".join(sorted(READ_COLUMNS))
+            raise ValueError(f"columns: nothing called {', '.join(unknown)} is read. Known here: {known}")
+        if len({theirs for _, theirs in self.columns}) < len(self.columns):
+            raise ValueError("columns must name a column of the source once")
         if self.valid_fraction + self.test_fraction >= 1:
             raise ValueError("valid_fraction and test_fraction must leave something for train")
         if self.since and self.until and self.since > self.until:
@@ -154,7 +168,7 @@ def prepare_source(config: PreparationConfig, streams: RandomStreams) -> Prepare
     """
     path = source_path(config.source)
     if not is_prepared(path):
-        return prepare(read(path), config, streams)
+        return prepare(read(path, dict(config.columns)), config, streams)
     if config.model_copy(update={"expected_sizes": None}) != PreparationConfig(source=config.source):
         raise ConfigError(
             f"{path} is already prepared: it takes no filter and no split. Leave out all `data.*` settings but "

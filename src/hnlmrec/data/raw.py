@@ -10,7 +10,7 @@ from typing import Protocol
 import polars as pl
 
 from hnlmrec.data.corruption import CorruptLines
-from hnlmrec.data.side_information import items_frame, users_frame
+from hnlmrec.data.side_information import DESCRIBING_FIELDS, items_frame, users_frame
 
 INTERACTION_SCHEMA: dict[str, type[pl.DataType]] = {
     "user_id": pl.String,
@@ -20,6 +20,10 @@ INTERACTION_SCHEMA: dict[str, type[pl.DataType]] = {
     "split": pl.String,
     "position": pl.Int64,
 }
+
+
+READ_COLUMNS = frozenset({*INTERACTION_SCHEMA, *DESCRIBING_FIELDS})
+"""All names that are read in any table of a source."""
 
 
 class Dump(Protocol):

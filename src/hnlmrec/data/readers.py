@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from hnlmrec.data.column_names import AS_THEY_ARE, ColumnNames
 from hnlmrec.data.corruption import CorruptLines, corruption_warnings
 from hnlmrec.data.dump_files import find_dump
 from hnlmrec.data.dump_layouts import LAYOUTS
@@ -27,7 +27,7 @@ from hnlmrec.data.interaction_rows import (
 from hnlmrec.data.interactions import SPLITS
 from hnlmrec.data.pickles import refuse_pickle
 from hnlmrec.data.raw import INTERACTION_SCHEMA, RawData
-from hnlmrec.data.records import read_json_lines
+from hnlmrec.data.records import read_records
 from hnlmrec.data.side_information import (
     ITEM_FACT_FIELDS,
     USER_FACT_FIELDS,
@@ -44,6 +44,8 @@ from hnlmrec.errors import DataError, MissingFileError
 
 __all__ = ["INTERACTION_SCHEMA", "READERS", "RawData", "Reader", "find_reader", "read", "source_files"]
 
+_TABLES = (".csv", ".tsv", ".parquet")
+_DATA = (*_TABLES, ".jsonl", ".json", ".xlsx", ".txt")  # what somebody may take for a part of the data
 _DESCRIBING = {"items": ("item_id",), "users": ("user_id",), "reviews": ("user_id", "item_id")}
 _SPACED_LISTS = ("class", "genre", "genres")  # atomic files separate these words by blanks
 
@@ -57,20 +59,27 @@ class Reader:
 
     description: str
     fits: Callable[[Path], bool]
-    read: Callable[[Path], RawData]
+    read: Callable[[Path, ColumnNames], RawData]
     files: Callable[[Path], list[Path]] | None = None
 
 
-def read(path: Path) -> RawData:
+def read(path: Path, columns: Mapping[str, str] | None = None) -> RawData:
     """Read a folder or file in the format that fits it.
+
+    Args:
+        path: the folder or file.
+        columns: our name of a column or field -> the source's, where they differ; of formats with names.
 
     Raises:
         MissingFileError: nothing is there.
         StorageError: it may not be read.
         DataError: no format fits, or its content is wrong; names file and line where it can.
     """
+    names = ColumnNames(columns)
     with reading(path):
-        return find_reader(path).read(path)
+        raw = find_reader(path).read(path, names)
+    names.require_all_met(path)
+    return raw
 
 
 def find_reader(path: Path) -> Reader:
@@ -98,48 +107,52 @@ def source_files(path: Path) -> list[Path]:
         return sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
 
 
-def read_atomic(path: Path) -> RawData:
+def read_atomic(path: Path, columns: ColumnNames = AS_THEY_ARE) -> RawData:
     """Read atomic files: NAME.inter, and NAME.item and NAME.user where they are there."""
     tables = {file.name.removesuffix(".gz").rsplit(".", 1)[-1]: file for file in _atomic_files(path)}
     corrupt = {file.name: CorruptLines() for file in tables.values()}
-    pairs = read_separated_interactions(tables["inter"], "\t", corrupt[tables["inter"].name], quotes=False)
+    inter = tables["inter"]
+    pairs = read_separated_interactions(inter, "\t", corrupt[inter.name], quotes=False, columns=columns)
     items: list[dict[str, Any]] = []
     users: list[dict[str, Any]] = []
     for kind, records in (("item", items), ("user", users)):
         if kind in tables:
-            records.extend(read_described_rows(tables[kind], f"{kind}_id", corrupt[tables[kind].name]))
+            found, ids = corrupt[tables[kind].name], (f"{kind}_id",)
+            records.extend(read_described_rows(tables[kind], "\t", ids, found, quotes=False, columns=columns))
     for item in items:
         item.update({name: item[name].split() for name in _SPACED_LISTS if item.get(name)})
     return _with_corruption(RawData(path, "atomic", pairs, items_frame(items), users_frame(users)), corrupt)
 
 
-def read_folder(path: Path) -> RawData:
-    """Read interactions.csv[.gz], and items, users and reviews.jsonl[.gz] where they are there."""
-    source = _find(path, "interactions.csv")
+def read_folder(path: Path, columns: ColumnNames = AS_THEY_ARE) -> RawData:
+    """Read the table of interactions, and what describes items, users and reviews where it is there."""
+    source = _find_table(path, "interactions", _TABLES)
     assert source is not None
     corrupt = {source.name: CorruptLines()}
-    pairs = read_separated_interactions(source, ",", corrupt[source.name])
+    pairs = _read_interactions(source, corrupt[source.name], columns)
     records: dict[str, list[dict[str, Any]] | None] = dict.fromkeys(_DESCRIBING)
     for name, ids in _DESCRIBING.items():
-        file = _find(path, f"{name}.jsonl")
+        file = _find_table(path, name, (".jsonl", *_TABLES))
         if file:
-            lines = read_json_lines(file, ids)
-            records[name], corrupt[file.name] = lines.records, lines.corrupt
+            found = read_records(file, ids, columns)
+            records[name], corrupt[file.name] = found.records, found.corrupt
     items, users, reviews = records["items"] or [], records["users"] or [], records["reviews"]
     warnings = (
         *_unused_warning("items", unused_fields(items, ITEM_FACT_FIELDS)),
         *_unused_warning("users", unused_fields(users, USER_FACT_FIELDS)),
+        *_unread_warning(path, set(corrupt)),
     )
     described = None if reviews is None else _reviews(reviews)
     raw = RawData(path, "folder", pairs, items_frame(items), users_frame(users), described, warnings=warnings)
     return _with_corruption(raw, corrupt)
 
 
-def read_lightgcn(path: Path) -> RawData:
+def read_lightgcn(path: Path, columns: ColumnNames = AS_THEY_ARE) -> RawData:
     """Read train.txt[.gz] and, where they are there, valid.txt and test.txt: a line a user, `user item item …`.
 
     Without test.txt the interactions count as not split yet.
     """
+    del columns  # it has none
     files = {split: file for split in SPLITS if (file := _find(path, f"{split}.txt"))}
     given = "test" in files
     parts = [
@@ -152,15 +165,19 @@ def read_lightgcn(path: Path) -> RawData:
     return RawData(path, "lightgcn", with_all_columns(frame))
 
 
-def read_file(path: Path) -> RawData:
+def read_file(path: Path, columns: ColumnNames = AS_THEY_ARE) -> RawData:
     """Read one table of interactions: .csv, .tsv (packed or not) or .parquet."""
     corrupt = CorruptLines()
+    return _with_corruption(
+        RawData(path, "file", _read_interactions(path, corrupt, columns)), {path.name: corrupt}
+    )
+
+
+def _read_interactions(path: Path, corrupt: CorruptLines, columns: ColumnNames) -> pl.DataFrame:
     name = path.name.removesuffix(".gz")
     if name.endswith(".parquet"):
-        pairs = read_parquet_interactions(path, corrupt)
-    else:
-        pairs = read_separated_interactions(path, "\t" if name.endswith(".tsv") else ",", corrupt)
-    return _with_corruption(RawData(path, "file", pairs), {path.name: corrupt})
+        return read_parquet_interactions(path, corrupt, columns)
+    return read_separated_interactions(path, "\t" if name.endswith(".tsv") else ",", corrupt, columns=columns)
 
 
 def _dump_reader(name: str) -> Reader:
@@ -170,15 +187,18 @@ def _dump_reader(name: str) -> Reader:
         found = find_dump(path, layout)
         return found.all() if found else [path]
 
-    return Reader(
-        layout.description, lambda path: find_dump(path, layout) is not None, partial(read_dump, name=name), files
-    )
+    def read_named(path: Path, columns: ColumnNames) -> RawData:
+        del columns  # a dump is told by its own names
+        return read_dump(path, name=name)
+
+    return Reader(layout.description, lambda path: find_dump(path, layout) is not None, read_named, files)
 
 
 READERS: dict[str, Reader] = {
     "folder": Reader(
-        "a folder with interactions.csv[.gz] (and items, users, reviews.jsonl[.gz])",
-        lambda path: path.is_dir() and _find(path, "interactions.csv") is not None,
+        "a folder with interactions (.csv[.gz], .tsv[.gz] or .parquet), and items, users and reviews (these or "
+        ".jsonl[.gz]) where there are any",
+        lambda path: path.is_dir() and bool(_tables(path, "interactions", _TABLES)),
         read_folder,
     ),
     "lightgcn": Reader(
@@ -196,9 +216,7 @@ READERS: dict[str, Reader] = {
     "file": Reader(
         "a file .csv[.gz], .tsv[.gz] or .parquet with the columns user_id, item_id (and rating, timestamp, split, "
         "position)",
-        lambda path: (
-            path.is_file() and path.name.removesuffix(".gz").rsplit(".", 1)[-1] in ("csv", "tsv", "parquet")
-        ),
+        lambda path: path.is_file() and path.name.removesuffix(".gz").endswith(_TABLES),
         read_file,
     ),
 }
@@ -206,6 +224,19 @@ READERS: dict[str, Reader] = {
 
 def _find(folder: Path, name: str) -> Path | None:
     return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
+
+
+def _tables(folder: Path, name: str, kinds: tuple[str, ...]) -> list[Path]:
+    """Return the files of that name in a folder, of whatever kind."""
+    names = [f"{name}{kind}{packed}" for kind in kinds for packed in ("", ".gz")[: 1 if kind == ".parquet" else 2]]
+    return [folder / name for name in names if (folder / name).is_file()]
+
+
+def _find_table(folder: Path, name: str, kinds: tuple[str, ...]) -> Path | None:
+    found = _tables(folder, name, kinds)
+    if len(found) > 1:
+        raise DataError(f"{folder} holds {' and '.join(file.name for file in found)}: leave one of them.")
+    return found[0] if found else None
 
 
 def _atomic_files(path: Path) -> list[Path]:
@@ -248,6 +279,13 @@ def _reviews(records: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
 def _with_corruption(raw: RawData, corrupt: Mapping[str, CorruptLines]) -> RawData:
     lost = {name: lines for name, lines in corrupt.items() if lines}
     return replace(raw, corrupt_lines=lost, warnings=(*corruption_warnings(lost), *raw.warnings))
+
+
+def _unread_warning(folder: Path, read_names: set[str]) -> list[str]:
+    names = sorted(file.name for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
+    unread = [name for name in names if name not in read_names and name.removesuffix(".gz").endswith(_DATA)]
+    known = ", ".join(_DESCRIBING)
+    return [f"these files are not read: {', '.join(unread)}. Texts are read from {known}"] if unread else []
 
 
 def _unused_warning(name: str, fields: list[str]) -> list[str]:

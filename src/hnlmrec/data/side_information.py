@@ -29,7 +29,12 @@ ITEM_FACT_FIELDS = (
     "summary",
 )
 USER_FACT_FIELDS = ("age", "gender", "occupation", "city", "member_since")
+REVIEW_FIELDS = ("summary", "text")
 _FALLBACK_FACT = "keywords"  # words cut out of the title: of use only where there is no title
+DESCRIBING_FIELDS = frozenset(
+    {*TITLE_FIELDS, *PROFILE_FIELDS, *ITEM_FACT_FIELDS, *USER_FACT_FIELDS, *REVIEW_FIELDS, _FALLBACK_FACT}
+)
+"""All that is read of items, users and reviews, beside their ids."""
 _NO_FACT = {"unknown", "unkonwn", "other", "none"}
 _GENDERS = {"m": "male", "f": "female"}
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hnlmrec.data.column_names import ColumnNames
 from hnlmrec.data.embeddings import EmbeddingTable
 from hnlmrec.data.interactions import InteractionDataset, Interactions, Vocabulary
-from hnlmrec.data.records import read_json_lines
+from hnlmrec.data.records import read_records
 from hnlmrec.data.side_information import items_frame
 from hnlmrec.encoders import join_fields, open_encoder
 from hnlmrec.errors import DataError
@@ -27,7 +28,7 @@ def cold_catalogue(run: Run, vectors: TrainedVectors, path: Path) -> TrainedVect
     Args:
         run: it must have encoded the texts of its items.
         vectors: of the run.
-        path: JSON lines, item_id and the fields that a data set's items.jsonl has.
+        path: item_id and the fields that the data set's items have, in JSON lines, .csv, .tsv or .parquet.
 
     Raises:
         DataError: the run has no text vectors, or an item of the file has no text or is in the run already.
@@ -52,11 +53,12 @@ def cold_catalogue(run: Run, vectors: TrainedVectors, path: Path) -> TrainedVect
 
 def _read(path: Path, run: Run) -> tuple[list[str], list[str], dict[str, str]]:
     """Return ids, texts and titles by id."""
-    lines = read_json_lines(path, ("item_id",))
+    config = config_of(run)
+    lines = read_records(path, ("item_id",), ColumnNames(dict(config.data.columns)))
     if lines.corrupt:
         raise DataError(f"{path}: {lines.corrupt.total} lines are not items. {lines.corrupt}.")
     frame = items_frame(lines.records)
-    fields = config_of(run).encoder.item_fields
+    fields = config.encoder.item_fields
     texts = [join_fields(row, fields) for row in frame.iter_rows(named=True)]
     ids = frame["item_id"].to_list()
     silent = next((id_ for id_, text in zip(ids, texts, strict=True) if not text), None)

@@ -79,7 +79,7 @@ def _separate(values: dict[str, Any], overrides: Sequence[str]) -> tuple[list[st
         label = key.removeprefix("data.")
         if key.startswith("data.") and label in labels:
             labels[label]["set"] = [*labels[label].get("set", []), f"data.source={value}"]
-        elif key.startswith("data.") and labels and label not in PreparationConfig.model_fields:
+        elif key.startswith("data.") and labels and label.split(".")[0] not in PreparationConfig.model_fields:
             raise ConfigError(
                 f"{text}: the study has no data set {label!r}. Known here: {', '.join(map(str, labels))}."
             )
