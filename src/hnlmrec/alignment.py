@@ -22,6 +22,7 @@ from torch.nn import functional
 from hnlmrec.config import Config
 from hnlmrec.data.interactions import Interactions
 from hnlmrec.errors import DataError
+from hnlmrec.models.base import xavier_uniform
 
 _FIT_ROWS = 20_000  # enough to fit the components; bounds time and memory on a large catalogue
 _CONTRAST_ROWS = 1_024  # of a batch: the similarities of all pairs grow with its square
@@ -58,9 +59,8 @@ class SemanticProjector(nn.Module):
 
     The start of every kind is the linear map onto the d leading principal components of the item texts, scaled to
     a standard deviation of 0.1 over all entries. Where the texts span fewer than d dimensions, the others start at
-    zero, and alignment finds them; such a projector gives no embeddings to start from (see
-    `semantic_initialisation`). The other parts are residual and begin at nearly zero; there is no ReLU at the
-    output, which would make every vector non-negative.
+    zero, and alignment finds them (`pca` learns nothing and leaves them there). The other parts are residual and
+    begin at nearly zero; there is no ReLU at the output, which would make every vector non-negative.
 
     Args:
         item_vectors: [n_items, d_text], text vectors of the items; a row of zeros is an item without text.
@@ -69,8 +69,7 @@ class SemanticProjector(nn.Module):
         generator: for the random initial values of the residual parts.
 
     Raises:
-        DataError: the item texts are all alike, or hold values that are not finite; with the kind `pca`, which
-            learns nothing, also if they span fewer than d dimensions.
+        DataError: the item texts are all alike, or hold values that are not finite.
     """
 
     mean: Tensor  # [d_text]
@@ -86,25 +85,18 @@ class SemanticProjector(nn.Module):
         super().__init__()
         self.config = config
         mean, components, self.rank = _principal_components(item_vectors, size, whiten=config.whiten)
+        if not self.rank:
+            raise DataError(
+                f"the text vectors of the items (length {len(mean)}) are all alike, so no semantics can be had of "
+                "them. Give the items texts that differ, or use another encoder."
+            )
         self.register_buffer("mean", torch.from_numpy(mean))
         weight = nn.Parameter(torch.from_numpy(components), requires_grad=config.projector != "pca")
         self.weight = weight  # [d, d_text]
-        if self.rank == 0 or config.projector == "pca":
-            self.check_rank()
         self.attention = _SetAttention(size, generator) if config.projector == "attention" else None
         self.residual = (
             _Residual(size, config.hidden_size, generator) if config.projector in ("mlp", "attention") else None
         )
-
-    def check_rank(self) -> None:
-        """Raise DataError where the item texts span fewer dimensions than a CF embedding has."""
-        size, text_size = self.weight.shape
-        if self.rank < size:
-            raise DataError(
-                f"the text vectors of the items (length {text_size}) span {self.rank} dimensions, fewer than "
-                f"the {size} of a CF embedding. Set model.embedding_size to at most {self.rank}, or use another "
-                "encoder."
-            )
 
     @property
     def text_size(self) -> int:
@@ -215,7 +207,11 @@ def _contrast(points: Tensor, target: Tensor, numbers: Tensor, temperature: floa
 
 
 def semantic_initialisation(
-    item_vectors: npt.NDArray[np.floating], projector: SemanticProjector, train: Interactions
+    item_vectors: npt.NDArray[np.floating],
+    projector: SemanticProjector,
+    train: Interactions,
+    *,
+    generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
     """Return CF embeddings to start training from, (users [n_users, d], items [n_items, d]).
 
@@ -223,15 +219,15 @@ def semantic_initialisation(
     of zeros) is the mean of its train users. What neither rule reaches (a cold item without text, a user without
     any item with text) lies at zero, the mean of all texts. Both tables are scaled to a standard deviation of 0.1.
 
+    In dimensions that the texts do not span, rows have the values of a random start (Xavier): two embeddings that
+    are both zero in one would never leave it.
+
     Args:
         item_vectors: [n_items, d_text].
         projector: as it is at the start of training.
         train: the only interactions read.
-
-    Raises:
-        DataError: the texts span fewer than d dimensions: two embeddings that are zero in one never leave it.
+        generator: of the random values.
     """
-    projector.check_rank()
     device = projector.mean.device
     with torch.no_grad():
         parts = [projector(torch.from_numpy(part).to(device)).cpu() for part in _chunks(item_vectors)]
@@ -242,7 +238,12 @@ def semantic_initialisation(
     users = pairs @ items / np.maximum(pairs @ known.astype(np.float32), 1.0)[:, None]
     reached = (pairs.T @ users) / np.maximum(train.item_degrees, 1)[:, None]
     items[~known] = reached[~known]
-    return _scaled(users), _scaled(items)
+    start = _scaled(users), _scaled(items)
+    rank, size = projector.rank, projector.size
+    for table in start:
+        if rank < size:
+            table[:, rank:] = xavier_uniform((len(table), size), generator)[:, rank:]
+    return start
 
 
 def mixing_weight(

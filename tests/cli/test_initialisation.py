@@ -65,3 +65,12 @@ def test_what_is_wrong_with_an_initialisation_is_said(cli: Cli, data: Path, tmp_
         outcome = cli(*train, f"initialisation={text}")
         assert outcome.status == 2
         assert message in outcome.stderr
+
+
+def test_a_catalogue_of_fewer_items_than_dimensions_starts_from_its_texts(cli: Cli, data: Path) -> None:
+    train = ("train", data, "--model", "mf", *SMALL, "initialisation=semantic", "encoder.name=hashing")
+    outcome = cli(*train, "model.embedding_size=64")
+    assert outcome.status == 0
+    assert "the item texts span 23 dimensions; 41 more start from random values" in " ".join(
+        outcome.stderr.split()
+    )

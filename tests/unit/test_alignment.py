@@ -49,16 +49,27 @@ def test_items_without_text_take_no_part_in_the_fit() -> None:
     torch.testing.assert_close(make(texts=with_gaps).weight, make().weight)
 
 
-@pytest.mark.parametrize("size", [13, 64])
-def test_too_few_dimensions_are_refused_with_the_remedy(size: int) -> None:
-    with pytest.raises(DataError, match=r"length 12\) span 12 dimensions.*embedding_size to at most 12"):
-        make("pca", size=size)
-    with pytest.raises(DataError, match="span 2 dimensions"):
-        make("pca", size=5, texts=TEXTS[:3])
-    with pytest.raises(DataError, match="embedding_size to at most 12"):
-        semantic_initialisation(TEXTS, make(size=size), Interactions.from_pairs([0], [0], 2, len(TEXTS)))
-    with pytest.raises(DataError, match="span 0 dimensions"):
-        make(size=5, texts=np.zeros((4, 12), np.float32))
+@pytest.mark.parametrize("kind", KINDS)
+def test_texts_that_are_all_alike_are_refused(kind: str) -> None:
+    for texts in (np.zeros((4, 12), np.float32), np.ones((4, 12), np.float32)):
+        with pytest.raises(DataError, match=r"length 12\) are all alike"):
+            make(kind, texts=texts)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_dimensions_that_the_texts_do_not_span_start_from_random_values(kind: str) -> None:
+    texts, train = TEXTS[:10], Interactions.from_pairs([0, 1], [0, 1], 3, 10)  # these span nine
+    spanned = semantic_initialisation(texts, make(kind, 9, texts), train, generator=torch.Generator())
+    wider = semantic_initialisation(texts, make(kind, 64, texts), train, generator=torch.Generator())
+    again = semantic_initialisation(texts, make(kind, 64, texts), train, generator=torch.Generator())
+    for plain, table, same in zip(spanned, wider, again, strict=True):
+        torch.testing.assert_close(table, same)
+        cosines = functional.cosine_similarity(table[:, :9].flatten(), plain.flatten(), dim=0)
+        assert cosines > 0.99  # as with nine dimensions, but for the scale
+        bound = (6 / (len(table) + 64)) ** 0.5
+        assert table[:, 9:].abs().max() <= bound
+        assert table[:, 9:].std() == pytest.approx(bound / 3**0.5, rel=0.2)
+    assert not torch.equal(wider[0], spanned[0])
 
 
 def test_what_the_texts_do_not_span_is_left_to_alignment() -> None:
@@ -136,7 +147,7 @@ def test_semantic_initialisation_of_items_users_and_gaps() -> None:
     texts[3] = texts[4] = texts[5] = 0  # 3 was seen by users 0 and 1, 4 by user 3 alone, 5 by nobody
     train = Interactions.from_pairs([0, 0, 0, 1, 1, 3], [0, 1, 3, 2, 3, 4], 4, 20)
     projector = make(texts=texts)
-    users, items = semantic_initialisation(texts, projector, train)
+    users, items = semantic_initialisation(texts, projector, train, generator=torch.Generator())
     points = projector(torch.from_numpy(texts)).detach()
     mean_of = torch.stack([points[[0, 1]].mean(0), points[2], torch.zeros(5), torch.zeros(5)])
     torch.testing.assert_close(users, mean_of * (users[0, 0] / mean_of[0, 0]))

@@ -200,7 +200,14 @@ class TrainStage(Stage[TrainStageConfig]):
             item_vectors, projector = resources.item_vectors, resources.projector
             if inputs.get("projected") != inputs["texts"] or item_vectors is None or projector is None:
                 item_vectors, projector = self._projector(inputs["texts"], dataset, streams)
-            return semantic_initialisation(item_vectors, projector, dataset.train), {}
+            generator = _generator(streams, "model")
+            free = projector.size - projector.rank
+            if free:
+                log.warning(
+                    "the item texts span %d dimensions; %d more start from random values", projector.rank, free
+                )
+            counts = {"dimensions_without_text": free} if free else {}
+            return semantic_initialisation(item_vectors, projector, dataset.train, generator=generator), counts
         return None, {}
 
     def _description(self) -> dict[str, Any]:
