@@ -234,6 +234,13 @@ def test_times_are_seconds_or_dates(tmp_path: Path, text: str, seconds: int) -> 
     assert read(path).interactions["timestamp"].to_list() == [seconds, 7, None]
 
 
+def test_milliseconds_are_told(tmp_path: Path) -> None:
+    path = _write(tmp_path / "t.csv", "user_id,item_id,timestamp\nu,i,1609459200\n")
+    assert read(path).warnings == ()
+    _write(path, "user_id,item_id,timestamp\nu,i,1609459200000\n")
+    assert "timestamps go up to 1609459200000, which is not before the year 5000" in read(path).warnings[0]
+
+
 ITEMS = [{"item_id": "1", "title": "Cards, new", "genres": ["Toys", "Puzzles"]}, {"item_id": "2", "title": "B"}]
 USERS = [{"user_id": "u", "age": "24"}]
 REVIEWS = [{"user_id": "u", "item_id": "1", "text": "Good, very"}]

@@ -214,7 +214,7 @@ def _require_named(
         wanted = ", ".join(f"{name}='…'" for name in missing)
         raise DataError(
             f"{path} lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}. It has: "
-            f'{", ".join(theirs)}. If one of these is meant, say so: "data.columns={{{wanted}}}".'
+            f"{', '.join(theirs)}. If one of these is meant, say so by the setting data.columns={{{wanted}}}."
         )
 
 

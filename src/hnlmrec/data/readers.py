@@ -44,6 +44,7 @@ from hnlmrec.errors import DataError, MissingFileError
 
 __all__ = ["INTERACTION_SCHEMA", "READERS", "RawData", "Reader", "find_reader", "read", "source_files"]
 
+_FAR_OFF = 95_617_584_000  # seconds from 1970 to the year 5000; milliseconds from 1970 to 1973
 _TABLES = (".csv", ".tsv", ".parquet")
 _DATA = (*_TABLES, ".jsonl", ".json", ".xlsx", ".txt")  # what somebody may take for a part of the data
 _DESCRIBING = {"items": ("item_id",), "users": ("user_id",), "reviews": ("user_id", "item_id")}
@@ -278,7 +279,18 @@ def _reviews(records: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
 
 def _with_corruption(raw: RawData, corrupt: Mapping[str, CorruptLines]) -> RawData:
     lost = {name: lines for name, lines in corrupt.items() if lines}
-    return replace(raw, corrupt_lines=lost, warnings=(*corruption_warnings(lost), *raw.warnings))
+    warnings = (*corruption_warnings(lost), *_time_warning(raw.interactions["timestamp"]), *raw.warnings)
+    return replace(raw, corrupt_lines=lost, warnings=warnings)
+
+
+def _time_warning(timestamps: pl.Series) -> list[str]:
+    latest = timestamps.max()
+    if not isinstance(latest, int) or latest < _FAR_OFF:
+        return []
+    return [
+        f"timestamps go up to {latest}, which is not before the year 5000: they are read as seconds. Divide them, "
+        "where they are milliseconds, if `since` and `until` are to hold"
+    ]
 
 
 def _unread_warning(folder: Path, read_names: set[str]) -> list[str]:
