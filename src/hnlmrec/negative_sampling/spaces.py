@@ -39,7 +39,7 @@ SPACES: dict[str, Space] = {
         "warmup_epochs": Choice((20, 50, 100)),
         "gamma": Span(0.01, 1.0, log=True),
     },
-    "ahns": {"n_candidates": _CANDIDATES, "alpha": Span(0.1, 2.0), "beta": Span(0.05, 1.0, log=True)},
+    "ahns": {"n_candidates": _CANDIDATES, "alpha": Span(0.1, 2.0), "beta": Span(0.05, 10.0, log=True)},
     "in_batch": {"n_negatives": Choice((4, 16, 64)), "correction": Choice((True, False))},
     "file": {},
     "llmhni": {"n_candidates": _CANDIDATES, "semantic_weight": Span(0.1, 10.0, log=True)},
