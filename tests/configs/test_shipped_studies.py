@@ -99,8 +99,9 @@ def test_a_data_set_is_placed_by_its_label() -> None:
 
 def test_a_data_set_may_have_a_base_of_its_own() -> None:
     cells = cells_of("overall")
-    sizes = {cell.place.dataset: cell.config.model.embedding_size for cell in cells}
-    assert sizes == {"toys": 256, "ml1m": 256, "yelp": 128}
+    ours = [cell for cell in cells if cell.place.variant == "hnlmrec"]
+    shares = {cell.place.dataset: cell.config.training.recognised_share for cell in ours}
+    assert shares == {"toys": 0.5, "ml1m": 0.2, "yelp": 0.15}
     vectors = {cell.place.dataset: cell.config.finetuning.vectors.k for cell in cells}
     assert vectors == {"toys": 1, "ml1m": 4, "yelp": 1}
 
