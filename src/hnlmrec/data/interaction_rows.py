@@ -18,7 +18,7 @@ from hnlmrec.data.corruption import NOT_UTF8, CorruptLines
 from hnlmrec.data.interactions import SPLITS
 from hnlmrec.data.lines import Batch, batches
 from hnlmrec.data.raw import INTERACTION_SCHEMA
-from hnlmrec.data.tables import reading
+from hnlmrec.data.tables import lacking, reading
 from hnlmrec.errors import DataError
 
 _TOO_MANY = "more cells than the header"
@@ -29,7 +29,6 @@ _ROWS = 1_000_000
 # Each with a zone behind it or, for UTC, with none.
 _TIMES = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M")
 _DATE = "%Y-%m-%d"
-_NUMBERS = ("rating", "timestamp", "position")
 
 
 def read_separated_interactions(
@@ -212,10 +211,8 @@ def _require_named(
     missing = [name for name in required if name not in ours]
     if missing:
         wanted = ", ".join(f"{name}='…'" for name in missing)
-        raise DataError(
-            f"{path} lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}. It has: "
-            f"{', '.join(theirs)}. If one of these is meant, say so by the setting data.columns={{{wanted}}}."
-        )
+        advice = f"If one of these is meant, say so by the setting data.columns={{{wanted}}}."
+        raise lacking(path, missing, theirs, advice)
 
 
 def _require_distinct(names: list[str], path: Path) -> None:
@@ -289,7 +286,7 @@ def _typed(cells: pl.DataFrame, path: Path, corrupt: CorruptLines) -> pl.DataFra
         rows = _without(rows, pl.col(name).is_null(), f"no {name}", corrupt)
     if "timestamp" in rows.columns:
         rows = _with_seconds(rows)
-    for name in _NUMBERS:
+    for name in ("rating", "timestamp", "position"):
         if name in rows.columns:
             rows = _with_numbers(rows, name, corrupt)
     if "split" in rows.columns:

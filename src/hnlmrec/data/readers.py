@@ -39,6 +39,7 @@ from hnlmrec.data.side_information import (
 from hnlmrec.data.tables import (
     read_text,
     reading,
+    separator_of,
 )
 from hnlmrec.errors import DataError, MissingFileError
 
@@ -122,7 +123,7 @@ def read_atomic(path: Path, columns: ColumnNames = AS_THEY_ARE) -> RawData:
             records.extend(read_described_rows(tables[kind], "\t", ids, found, quotes=False, columns=columns))
     for item in items:
         item.update({name: item[name].split() for name in _SPACED_LISTS if item.get(name)})
-    return _with_corruption(RawData(path, "atomic", pairs, items_frame(items), users_frame(users)), corrupt)
+    return _with_warnings(RawData(path, "atomic", pairs, items_frame(items), users_frame(users)), corrupt)
 
 
 def read_folder(path: Path, columns: ColumnNames = AS_THEY_ARE) -> RawData:
@@ -145,7 +146,7 @@ def read_folder(path: Path, columns: ColumnNames = AS_THEY_ARE) -> RawData:
     )
     described = None if reviews is None else _reviews(reviews)
     raw = RawData(path, "folder", pairs, items_frame(items), users_frame(users), described, warnings=warnings)
-    return _with_corruption(raw, corrupt)
+    return _with_warnings(raw, corrupt)
 
 
 def read_lightgcn(path: Path, columns: ColumnNames = AS_THEY_ARE) -> RawData:
@@ -169,16 +170,13 @@ def read_lightgcn(path: Path, columns: ColumnNames = AS_THEY_ARE) -> RawData:
 def read_file(path: Path, columns: ColumnNames = AS_THEY_ARE) -> RawData:
     """Read one table of interactions: .csv, .tsv (packed or not) or .parquet."""
     corrupt = CorruptLines()
-    return _with_corruption(
-        RawData(path, "file", _read_interactions(path, corrupt, columns)), {path.name: corrupt}
-    )
+    return _with_warnings(RawData(path, "file", _read_interactions(path, corrupt, columns)), {path.name: corrupt})
 
 
 def _read_interactions(path: Path, corrupt: CorruptLines, columns: ColumnNames) -> pl.DataFrame:
-    name = path.name.removesuffix(".gz")
-    if name.endswith(".parquet"):
+    if path.name.removesuffix(".gz").endswith(".parquet"):
         return read_parquet_interactions(path, corrupt, columns)
-    return read_separated_interactions(path, "\t" if name.endswith(".tsv") else ",", corrupt, columns=columns)
+    return read_separated_interactions(path, separator_of(path), corrupt, columns=columns)
 
 
 def _dump_reader(name: str) -> Reader:
@@ -277,7 +275,7 @@ def _reviews(records: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=dict.fromkeys(("user_id", "item_id", "text"), pl.String), orient="row")
 
 
-def _with_corruption(raw: RawData, corrupt: Mapping[str, CorruptLines]) -> RawData:
+def _with_warnings(raw: RawData, corrupt: Mapping[str, CorruptLines]) -> RawData:
     lost = {name: lines for name, lines in corrupt.items() if lines}
     warnings = (*corruption_warnings(lost), *_time_warning(raw.interactions["timestamp"]), *raw.warnings)
     return replace(raw, corrupt_lines=lost, warnings=warnings)

@@ -12,7 +12,7 @@ from hnlmrec.data.corruption import CorruptLines
 from hnlmrec.data.interaction_rows import read_described_rows
 from hnlmrec.data.lines import batches
 from hnlmrec.data.review_lines import CorruptLineError, read_id, read_object
-from hnlmrec.data.tables import read_parquet
+from hnlmrec.data.tables import read_parquet, separator_of
 
 _LISTS = ("class", "genre", "genres", "category", "categories")  # a cell of a table parts these words by a bar
 
@@ -42,8 +42,7 @@ def read_records(path: Path, ids: Iterable[str], columns: ColumnNames = AS_THEY_
     keys, corrupt = tuple(ids), CorruptLines()
     name = path.name.removesuffix(".gz")
     if name.endswith((".csv", ".tsv")):
-        separator = "\t" if name.endswith(".tsv") else ","
-        rows = read_described_rows(path, separator, keys, corrupt, columns=columns)
+        rows = read_described_rows(path, separator_of(path), keys, corrupt, columns=columns)
         return Records([_with_lists(row) for row in rows], corrupt)
     objects = _parquet_rows(path) if name.endswith(".parquet") else _json_lines(path, corrupt)
     records: list[dict[str, Any]] = []

@@ -87,10 +87,20 @@ def require_columns(frame: pl.DataFrame, columns: Iterable[str], path: Path) -> 
     """Raise DataError where a column is missing."""
     missing = [name for name in columns if name not in frame.columns]
     if missing:
-        raise DataError(
-            f"{path} lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}. It has: "
-            f"{', '.join(frame.columns)}."
-        )
+        raise lacking(path, missing, frame.columns)
+
+
+def lacking(path: Path, missing: list[str], found: Iterable[str], advice: str = "") -> DataError:
+    """Return the error of a table that lacks columns: which, which it has, and what to do (a sentence)."""
+    return DataError(
+        f"{path} lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}. It has: "
+        f"{', '.join(found)}.{f' {advice}' if advice else ''}"
+    )
+
+
+def separator_of(path: Path) -> str:
+    """Return what separates the cells of a table, by its extension: commas in .csv, tabs in others."""
+    return "," if path.name.removesuffix(".gz").endswith(".csv") else "\t"
 
 
 def read_json(path: Path) -> dict[str, Any]:
