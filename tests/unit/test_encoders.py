@@ -16,6 +16,7 @@ from hnlmrec.encoders import (
     CausalLMEncoder,
     EncoderConfig,
     HashingEncoder,
+    NoiseEncoder,
     SentenceTransformerEncoder,
     join_fields,
     open_encoder,
@@ -48,6 +49,16 @@ def test_hashing_is_the_same_everywhere_and_knows_words():
     assert near @ far < 0.3
     assert np.flatnonzero(HashingEncoder(8).encode(["a b"])[0]).tolist() == [6, 7]  # pins the algorithm
     np.testing.assert_allclose(np.linalg.norm(encoder.encode(["x", "y z"]), axis=1), 1.0, rtol=1e-6)
+
+
+def test_noise_is_the_same_everywhere_and_knows_nothing_of_a_text():
+    vectors = NoiseEncoder(256).encode(["Toy Story", "Toy Story 2", "Toy Story", ""], batch_size=1)
+    np.testing.assert_array_equal(vectors[0], vectors[2])
+    assert not vectors[3].any()
+    cosine = vectors[0] @ vectors[1] / np.linalg.norm(vectors[0]) / np.linalg.norm(vectors[1])
+    assert abs(cosine) < 4 / 16  # four standard deviations of two random directions' in 256 dimensions
+    np.testing.assert_allclose(vectors[0].std(), 1.0, atol=0.2)
+    np.testing.assert_allclose(NoiseEncoder(2).encode(["Heat"]), [[-0.875376, -0.003208]], atol=1e-6)  # pins it
 
 
 def test_blank_texts_have_zero_rows_and_are_never_sent():
@@ -100,6 +111,7 @@ def test_what_changes_speed_only_is_no_part_of_the_key():
         ({"batch_size": 0}, "batch_size"),
         ({"pooling": "last"}, "causal_lm only"),
         ({"name": "hashing", "max_length": 5}, "not read by hashing"),
+        ({"name": "noise", "max_length": 5}, "not read by noise"),
         ({"item_fields": ["name"]}, "item_fields"),
     ],
 )

@@ -12,6 +12,7 @@ from hnlmrec.encoders.base import EncoderConfig, TextEncoder, join_fields
 from hnlmrec.encoders.causal_lm import CausalLMEncoder
 from hnlmrec.encoders.files import encode_to_file
 from hnlmrec.encoders.hashing import HashingEncoder
+from hnlmrec.encoders.noise import NoiseEncoder
 from hnlmrec.encoders.sentence import SentenceTransformerEncoder
 from hnlmrec.errors import lookup
 
@@ -20,6 +21,7 @@ ENCODERS: dict[str, Callable[[EncoderConfig], TextEncoder]] = {
     "causal_lm": CausalLMEncoder.from_config,
     "api": EmbeddingAPIEncoder.from_config,
     "hashing": lambda _: HashingEncoder(),
+    "noise": lambda _: NoiseEncoder(),
 }
 
 
@@ -40,6 +42,7 @@ __all__ = [
     "EmbeddingAPIEncoder",
     "EncoderConfig",
     "HashingEncoder",
+    "NoiseEncoder",
     "SentenceTransformerEncoder",
     "TextEncoder",
     "encode_to_file",

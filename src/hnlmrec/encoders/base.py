@@ -57,8 +57,9 @@ class TextEncoder(Protocol):
 class EncoderConfig(Config):
     """Which encoder turns titles and profiles into vectors."""
 
-    name: Literal["sentence_transformer", "causal_lm", "api", "hashing"] = "sentence_transformer"
-    """Kind of encoder; `hashing` needs no model and knows no meaning, it is for tests."""
+    name: Literal["sentence_transformer", "causal_lm", "api", "hashing", "noise"] = "sentence_transformer"
+    """Kind of encoder. Two need no model: `hashing` knows spelling alone and is for tests; `noise` gives each text
+    random numbers, an ablation that tells what the texts are worth."""
     model: str = "all-minilm-l6-v2"
     """An asset's name, a local folder, a GGUF file (`causal_lm`), a Hugging Face name, or the model of an API."""
     max_length: int | None = Field(None, ge=1)
@@ -87,7 +88,7 @@ class EncoderConfig(Config):
     def _fits_the_encoder(self) -> EncoderConfig:
         if self.name != "causal_lm" and (self.template, self.pooling, self.n_layers) != ("{text}", "mean", None):
             raise ValueError(f"template, pooling and n_layers are read by causal_lm only, not by {self.name}")
-        if self.name in ("api", "hashing") and self.max_length is not None:
+        if self.name in ("api", "hashing", "noise") and self.max_length is not None:
             raise ValueError(f"max_length is not read by {self.name}")
         return self
 
