@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.cli.small_study import HEAD, VARIANTS
 
 from hnlmrec.cli import main
 
@@ -41,6 +42,18 @@ def data(tmp_path: Path) -> Path:
     items = [{"item_id": f"i{n}", "title": f"Film {n}", "categories": [kinds[n % 2]]} for n in range(24)]
     (folder / "items.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
     return folder
+
+
+@pytest.fixture
+def write(tmp_path: Path, data: Path) -> Callable[..., Path]:
+    """Write a study of the small data set to a file, and return its path."""
+
+    def write_study(body: str = VARIANTS, head: str = HEAD) -> Path:
+        path = tmp_path / "small.toml"
+        path.write_text(head.replace("SOURCE", str(data)) + body)
+        return path
+
+    return write_study
 
 
 @pytest.fixture
