@@ -143,6 +143,21 @@ def test_tables_of_an_earlier_call_are_not_published_once_a_later_one_writes_ove
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_a_study_starts_from_tables_on_disk(
+    cli: Cli, write: Callable[..., Path], data: Path, tmp_path: Path
+) -> None:
+    options = ("model.embedding_size=4", "training.epochs=1", "training.select_by=recall@5", "evaluation.ks=[5]")
+    trained = cli("train", data, "--model", "mf", *options, "--json")
+    assert trained.status == 0, trained.stderr
+    train = next(stage for stage in trained.json["stages"] if stage["stage"] == "train")
+    tables = Path(train["path"]).rename(tmp_path / "tables")
+    outcome = cli("compare", write(), "study.seeds=[0]", f"study.initialisations=['random','table:{tables}']")
+    assert outcome.status == 0, outcome.stderr
+    assert set(results()["initialisation"]) == {"random", f"table:{tables}", "none"}
+    assert {path.parent for path in Path("runs/small").rglob("*.svg")} == {Path("runs/small/pictures")}
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_a_second_call_on_the_same_study_waits_for_nothing_and_touches_nothing(
     cli: Cli, write: Callable[..., Path]
 ) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from hnlmrec.reporting.sections import Plot
+from hnlmrec.reporting.study.figures import file_name
 from hnlmrec.reporting.study.groups import ITEMS, USERS
 from hnlmrec.reporting.study.inputs import NO_START, Outline, Part
 from hnlmrec.reporting.study.plots import grid_plot, interval_plot
@@ -58,7 +59,7 @@ def group_figures(part: Part, frame: pl.DataFrame, outline: Outline, stem: Path)
             shown = pl.col("initialisation").is_in([start, NO_START])
             own = _main(frame, kind, outline).filter(shown)
             if len(own):
-                place = stem.with_name(f"{stem.name}-{start}-{kind}")
+                place = stem.with_name(f"{stem.name}-{file_name(start)}-{kind}")
                 figures.append(_figure(part, own, outline, kind, start, stem=place))
     return figures
 
