@@ -96,8 +96,8 @@ def build_judge(config: JudgeConfig, inputs: Mapping[str, Path], n_items: int, s
     evidence += _tuned_evidence("tuned text", texts, config, seed)
     if config.name == "llm":
         evidence.append(_dot_evidence("cf", inputs["pretrain"]))
-    smaller["without a language model"] = len(evidence)
     if "language" in inputs:
+        smaller["without a language model"] = len(evidence)
         states = _said(inputs["language"], "items", noise)
         evidence += _tuned_evidence("tuned language model", states, config, seed)
     if config.name == "llm":
