@@ -11,9 +11,8 @@ from hnlmrec.encoders.api import EmbeddingAPIEncoder
 from hnlmrec.encoders.base import EncoderConfig, TextEncoder, join_fields
 from hnlmrec.encoders.causal_lm import CausalLMEncoder
 from hnlmrec.encoders.files import encode_to_file
-from hnlmrec.encoders.hashing import HashingEncoder
-from hnlmrec.encoders.noise import NoiseEncoder
 from hnlmrec.encoders.sentence import SentenceTransformerEncoder
+from hnlmrec.encoders.without_model import HashingEncoder, NoiseEncoder
 from hnlmrec.errors import lookup
 
 ENCODERS: dict[str, Callable[[EncoderConfig], TextEncoder]] = {
